@@ -1,0 +1,9 @@
+"""The base of every settings model: unknown keys are errors, values do not change after loading."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """A part of the configuration. Each field has a default where one makes sense, and a description, which the reference page prints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

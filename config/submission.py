@@ -1,0 +1,74 @@
+"""Settings of the ways in: listeners, accounts, and their limits."""
+
+import enum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from config.model import Model
+from config.units import Duration, Size
+
+
+class ListenerTls(enum.StrEnum):
+    """How a listener speaks TLS."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class Limits(Model):
+    """Limits of one listener. Reaching one answers 4xx (DESIGN section 5), never 5xx, except a message over `message_size` (552 5.3.4)."""
+
+    connections: int = Field(1000, ge=1, description="Open connections in all; one more is answered 421 4.7.0.")
+    connections_per_ip: int = Field(100, ge=1, description="Open connections from one address; one more is answered 421 4.7.0.")
+    message_size: Size = Field(50_000_000, ge=1024, description="Largest message; announced by SIZE.")
+    recipients: int = Field(1000, ge=1, le=100_000, description="Recipients per message; one more is answered 452 4.5.3.")
+    messages_per_connection: int = Field(100_000, ge=1, description="Messages per connection, then 421.")
+    errors: int = Field(20, ge=1, description="Refused or unknown commands in one connection, then 421 and close.")
+    command_timeout: Duration = Field(300.0, description="Time a client may take to finish a command.")
+    data_timeout: Duration = Field(1800.0, description="Time a client may take for one message.")
+    minimum_rate: Size = Field(512, description="Least octets per second of a message, averaged over its transfer after the first 30 s.")
+    session_timeout: Duration = Field(86_400.0, description="Longest life of a connection.")
+
+
+class Listener(Model):
+    """One listening socket for applications."""
+
+    name: str = Field("submission", description="Name in logs, metrics and events.")
+    address: str = Field("127.0.0.1:2525", description="IP address and port; `[::1]:2525` for IPv6.")
+    tls: ListenerTls = Field(ListenerTls.NONE, description="`none`, `starttls` or `implicit`.")
+    certificate: Path | None = Field(None, description="PEM file with the certificate chain; read again when the file changes.")
+    key: Path | None = Field(None, description="PEM file with the private key; read again when the file changes.")
+    trusted_networks: list[str] = Field(
+        default=["127.0.0.0/8", "::1/128"],
+        description="Networks whose clients need no password and may give one without TLS. They act as `trusted_account`.",
+    )
+    trusted_account: str | None = Field("default", description="The account trusted clients act as; none: they must log in.")
+    bare_newline: Literal["refuse", "normalise"] = Field("refuse", description="A bare CR or LF in a message: 550 5.6.0, or made CRLF.")
+    long_lines: Literal["reencode", "refuse"] = Field("reencode", description="Body lines over 998 octets: re-encoded, or 554 5.6.0.")
+    limits: Limits = Field(default_factory=Limits, description="Limits of this listener.")
+
+
+class Account(Model):
+    """An authenticated application. Its envelope sender and From must be in one of its domains."""
+
+    name: str = Field(description="Login name; also the name in events.")
+    password: str | None = Field(None, description="Password hash as `mailwright account add` prints it; none: no login.")
+    password_file: Path | None = Field(None, description="File that holds the password hash.")
+    networks: list[str] = Field(default=[], description="Networks from which the account needs no password.")
+    domains: list[str] = Field(default=["*"], description="Sending domains it owns; `*` is every configured domain, `any` any at all.")
+    stream: str = Field("default", description="Stream of mail that names none.")
+    connections: int = Field(500, ge=1, description="Open connections of this account; one more is answered 421 4.7.0.")
+    recipients: int = Field(1000, ge=1, description="Recipients per message; one more is answered 452 4.5.3.")
+    message_size: Size = Field(50_000_000, ge=1024, description="Largest message, if smaller than the listener's.")
+
+
+class Labels(Model):
+    """Header fields by which an application labels its mail. All of them are removed before sending."""
+
+    stream: list[str] = Field(default=["X-Stream"], description="First one present names the stream.")
+    campaign: list[str] = Field(
+        default=["X-Campaign", "X-Campaign-Id", "X-Mailwright-Campaign"], description="First one present names the campaign."
+    )

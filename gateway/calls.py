@@ -1,0 +1,163 @@
+"""The calls between the core and its hands, as values that could be sent (DESIGN section 2, "Core and hands").
+
+Doors say `accept`; deliveries say `open`, `next` and `settle`. Today both live in one process and these are the arguments and results of
+function calls; a test encodes and decodes each one, so that tomorrow they are frames on a socket. Nothing here computes anything.
+"""
+
+import msgspec
+
+from mail.address import Address
+from mail.outcome import Outcome
+from mail.reply import Reply
+
+
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What is known of an accepted message and kept with it, besides its bytes. Everything that identifies it is fixed here, once."""
+
+    account: str
+    stream: str
+    sender: Address
+    from_domain: str
+    received_at: float
+    size: int
+    id: int = 0
+    """Given by the core at acceptance."""
+    campaign: str = ""
+    message_id: str = ""
+    """The Message-ID, with angle brackets. Empty when the application sent none; the core then sets `<id@domain>` and `added_message_id`."""
+    added_message_id: bool = False
+    added_date: bool = False
+    """No Date field was sent: `received_at` is written as Date."""
+    client: str = ""
+    """IP address of the client."""
+    helo: str = ""
+    protocol: str = "ESMTP"
+    """RFC 3848 keyword for Received: ESMTP, ESMTPS, ESMTPSA, UTF8SMTPSA …"""
+    listener: str = ""
+    eight_bit: bool = False
+    """The content has octets over 127."""
+    smtputf8: bool = False
+    """The client asked for SMTPUTF8 and the message needs it (a non-ASCII address or header field)."""
+    long_lines: bool = False
+    """A body line is over 998 octets and is to be re-encoded when the message leaves."""
+
+
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    """A door asks the core to take responsibility for one message to `recipients`."""
+
+    message: Message
+    recipients: list[Address]
+    content: bytes
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False, tag="committed"):
+    """The message is on disk; identities of the message and of its deliveries, in the order of the recipients."""
+
+    message: int
+    deliveries: list[int]
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False, tag="refused"):
+    """Responsibility was not taken; `reply` is for the client."""
+
+    reply: Reply
+
+
+class Lane(msgspec.Struct, frozen=True, gc=False, order=True):
+    """(source, provider): the pair the receiver judges. Limits live here."""
+
+    source: str
+    provider: str
+
+
+class Opening(msgspec.Struct, frozen=True, gc=False):
+    """The wish for one connection: a lane, and the route (a set of hosts of the provider) that the connection is for."""
+
+    lane: Lane
+    route: str
+
+
+class Permit(msgspec.Struct, frozen=True, gc=False, tag="permit"):
+    """Permission to hold one connection until `until` (Unix seconds, renewed) and for at most `messages` messages. It carries no rate."""
+
+    id: int
+    opening: Opening
+    until: float
+    messages: int
+
+
+class Wait(msgspec.Struct, frozen=True, gc=False, tag="wait"):
+    """Nothing now: ask again at `until` (Unix seconds), or when woken. `why` is for people."""
+
+    until: float
+    why: str
+
+
+class Assignment(msgspec.Struct, frozen=True, gc=False):
+    """One delivery handed to a connection, its token taken. `content` is None when the hand must read it from the spool."""
+
+    delivery: int
+    message: Message
+    recipient: Address
+    return_path: str
+    """Envelope sender of the delivery; "" for the null sender."""
+    attempt: int
+    """1 for the first."""
+    content: bytes | None = None
+    unsure_before: bool = False
+    """An earlier attempt ended Unsure: the receiver may get the message twice."""
+
+
+class Handout(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `next`. With no assignments, `wait` says until when; `close` asks the hand to end the connection."""
+
+    assignments: list[Assignment]
+    wait: Wait | None = None
+    close: bool = False
+
+
+class AttemptFacts(msgspec.Struct, frozen=True, gc=False):
+    """Facts of one attempt that an operator needs to answer a customer."""
+
+    started: float
+    ended: float
+    lane: Lane
+    route: str = ""
+    host: str = ""
+    """MX host name."""
+    address: str = ""
+    """IP address and port."""
+    tls: str = ""
+    """Protocol and cipher, or "" for none."""
+    connection: int = 0
+    message_number: int = 0
+    """1 for the first message of the connection."""
+    overlapped: bool = False
+    signed_by: str = ""
+
+
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """What became of one assignment."""
+
+    delivery: int
+    outcome: Outcome
+    facts: AttemptFacts
+
+
+class Settle(msgspec.Struct, frozen=True, gc=False):
+    """A hand reports. `returned` are deliveries that were handed out and not tried: they go back unharmed."""
+
+    permit: int
+    settlements: list[Settlement]
+    returned: list[int] = []
+
+
+class Closed(msgspec.Struct, frozen=True, gc=False):
+    """A hand ended the connection of `permit`. `trouble` tells why a connection could not be made or used at all, else None.
+
+    Trouble before MAIL (connect, banner, EHLO, STARTTLS) is the host's matter: no delivery was tried by it.
+    """
+
+    permit: int
+    trouble: Outcome | None = None
+    host: str = ""

@@ -1,0 +1,92 @@
+"""The immutable record that others see (DESIGN section 4): one recipient per event, and an id that is the same at every redelivery.
+
+`seal` gives the JSON bytes that are stored in the spool in the transaction of the state change, written to NDJSON and published. Absent
+facts are omitted. Times are Unix seconds in the record and RFC 3339 UTC text (`time`) in the JSON. `cancelled` is ours: an operator's
+cancel is a final state too, and every accepted delivery ends in exactly one final event.
+"""
+
+import datetime
+import enum
+
+import msgspec
+
+
+class EventKind(enum.StrEnum):
+    """What happened."""
+
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    SUPPRESSED = "suppressed"
+    SUPPRESSION_ADDED = "suppression_added"
+    SUPPRESSION_REMOVED = "suppression_removed"
+    AUTO_REPLIED = "auto_replied"
+    REPLIED = "replied"
+    ADDRESS_CHANGED = "address_changed"
+
+
+FINAL = frozenset({EventKind.DELIVERED, EventKind.BOUNCED, EventKind.EXPIRED, EventKind.CANCELLED})
+"""Kinds that end a delivery. `suppressed` never entered the queue, so it ends nothing."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One fact about one recipient. `id` is `<delivery>.<n>`: 0 for accepted, the attempt's number after that, `x` for an end without one."""
+
+    id: str
+    kind: EventKind
+    at: float
+    recipient: str
+    time: str = ""
+    node: str = ""
+    message: str = ""
+    delivery: str = ""
+    account: str = ""
+    stream: str = ""
+    campaign: str = ""
+    sender: str = ""
+    message_id: str = ""
+    size: int = 0
+    attempt: int = 0
+    provider: str = ""
+    source: str = ""
+    host: str = ""
+    address: str = ""
+    tls: str = ""
+    phase: str = ""
+    category: str = ""
+    fault: str = ""
+    hard: bool = False
+    code: int = 0
+    enhanced: str = ""
+    diagnostic: str = ""
+    rule: str = ""
+    next_attempt_at: float = 0.0
+    duplicate_possible: bool = False
+    suppression_proposed: bool = False
+    tags: dict[str, str] = {}
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+def timestamp(at: float) -> str:
+    """Unix seconds as RFC 3339 UTC text with milliseconds."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seal(event: Event) -> bytes:
+    """The event as one line of JSON, without a newline."""
+    if not event.time:
+        event = msgspec.structs.replace(event, time=timestamp(event.at))
+    return _encoder.encode(event)
+
+
+def unseal(line: bytes) -> Event:
+    """The event in `line`. Raises msgspec.DecodeError when the bytes are not an event."""
+    return _decoder.decode(line)
