@@ -1,0 +1,67 @@
+"""Every shipped rule claims its own examples, and the classic mistakes are not made."""
+
+import pytest
+
+from bounce.classify import classify, reply_of
+from bounce.rules import MAX_TEXT, Rules, normalise, shipped
+from mail.outcome import Category, Fault, Phase
+from mail.reply import Reply
+
+
+def test_every_shipped_rule_claims_its_own_examples() -> None:
+    for rule in shipped().rules:
+        for example in rule.examples:
+            assert classify(reply_of(example)).rule == rule.name, example
+
+
+def test_every_shipped_rule_has_an_example_or_needs_a_phase() -> None:
+    assert [rule.name for rule in shipped().rules if not rule.examples and not rule.phases] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "550 5.1.1 <someone@example.org>: Recipient address rejected: blocked using zen.spamhaus.org",
+        "550 5.1.1 Your IP address has been blocked",
+        "550 User unknown is not what we say: 192.0.2.1 is listed by Spamhaus",
+    ],
+)
+def test_an_address_block_is_never_a_dead_mailbox(line: str) -> None:
+    assert classify(reply_of(line)).fault is Fault.SENDER_IP
+
+
+def test_a_local_part_may_say_anything() -> None:
+    assert classify(reply_of("550 5.7.1 <mailbox.full@example.org>: relay access denied")).category is Category.RELAYING
+    assert classify(reply_of("250 <user.unknown@example.org> fine")).category is Category.OTHER
+
+
+def test_an_unknown_user_named_after_the_data_is_no_proof() -> None:
+    reply = Reply(550, "User unknown", "")
+    assert classify(reply, phase=Phase.RCPT).category is Category.BAD_MAILBOX
+    assert classify(Reply(550, "User unknown", "5.2.0"), phase=Phase.DOT).category is Category.POLICY
+
+
+def test_greylisting_is_only_transient() -> None:
+    assert classify(Reply(450, "Greylisted, try again", "4.7.1")).category is Category.GREYLISTED
+    assert classify(Reply(550, "Greylisted, try again", "5.7.1")).category is not Category.GREYLISTED
+
+
+def test_what_nothing_knows_is_other() -> None:
+    found = classify(Reply(299, "xyzzy"))
+    assert (found.category, found.fault, found.rule) == (Category.OTHER, Fault.UNKNOWN, "unknown")
+
+
+def test_accents_case_and_punctuation_do_not_matter() -> None:
+    assert normalise("Boîte  PLEINE!") == " boite pleine "
+
+
+def test_a_reply_of_a_megabyte_is_cut() -> None:
+    assert classify(Reply(550, "x" * 1_000_000 + " user unknown")).rule == classify(Reply(550, "x" * MAX_TEXT)).rule
+
+
+def test_rules_that_contradict_themselves_are_refused_by_name() -> None:
+    twice = '[[rule]]\nname = "a"\ncategory = "other"\nfault = "unknown"\n' * 2
+    with pytest.raises(ValueError, match="named a"):
+        Rules.load(twice)
+    with pytest.raises(ValueError, match="classification rules"):
+        Rules.load('[[rule]]\nname = "a"\ncategory = "nonsense"\nfault = "unknown"\n')
