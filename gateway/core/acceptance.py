@@ -1,0 +1,229 @@
+"""Acceptance: how the core takes responsibility for a message. 250 is answered only after `accept` has returned `Committed`.
+
+Every recipient becomes a delivery with its identity, return path and flow. Where its route is known, its flow's window has room and the body
+fits the budget, it is written as leased at once and goes straight to a connection after the commit; else it waits on disk. The next due
+time is written before or with the lease, so a crash never hammers a receiver.
+
+Limits and trouble at our own door answer 4xx: too many messages waiting (451 4.3.1), no space (452 4.3.1), broken storage (451 4.3.0).
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from config.sending import Stream
+from config.settings import Settings
+from gateway.calls import Committed, Message, Refused, Submission
+from gateway.core.committer import Committer
+from gateway.core.flows import FlowRegistry, Streams
+from gateway.core.held import Held
+from gateway.core.observer import Observer
+from gateway.delivery.route import Route
+from gateway.spool.port import UNROUTED, Acceptance, FlowKey, NewDelivery, SpoolError, SpoolFull
+from mail.address import Address
+from mail.event import Event, EventKind, seal, timestamp
+from mail.identity import IdentitySource, to_text
+from mail.reply import Reply
+
+BUSY = Refused(Reply(451, "Too many messages are waiting, try again later", "4.3.1"))
+FULL = Refused(Reply(452, "No space for new messages, try again later", "4.3.1"))
+BROKEN = Refused(Reply(451, "Storage trouble, try again later", "4.3.0"))
+
+
+class SuppressionView(Protocol):
+    """Who must not be written to."""
+
+    def reason(self, account: str, stream: str, recipient: Address) -> str | None:
+        """Why this recipient is suppressed, or None."""
+
+
+class Windows(Protocol):
+    """What acceptance asks of the engine."""
+
+    def reserve(self, flow: int, size: int) -> bool:
+        """A place in the flow's window and room for `size` octets; a reserved place is filled by `place` or given back by `unreserve`."""
+
+    def unreserve(self, flow: int, size: int) -> None:
+        """Give a reserved place back."""
+
+    def place(self, held: Held) -> None:
+        """A delivery that is on disk as leased goes into its window."""
+
+    def waits(self, flow: int) -> None:
+        """A delivery of this flow is on disk as queued and due."""
+
+    def unrouted(self, domain: str) -> None:
+        """Deliveries of this domain are on disk without a route."""
+
+
+class Acceptor:
+    """Turns submissions into acceptances."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identities: IdentitySource,
+        flows: FlowRegistry,
+        committer: Committer,
+        windows: Windows,
+        cached_route: Callable[[str], Route | None],
+        return_path: Callable[[int, Message, float], str],
+        suppression: SuppressionView,
+        observer: Observer,
+        clock: Callable[[], float],
+        space_left: Callable[[], bool],
+        domain: str,
+    ) -> None:
+        self._identities = identities
+        self._flows = flows
+        self._committer = committer
+        self._windows = windows
+        self._cached_route = cached_route
+        self._return_path = return_path
+        self._suppression = suppression
+        self._observer = observer
+        self._clock = clock
+        self._space_left = space_left
+        self._domain = domain
+        self.reconfigure(settings)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use new settings for what comes."""
+        self._streams = Streams(settings)
+        self._most_waiting = settings.spool.waiting
+        self._node = settings.gateway.node
+
+    async def accept(self, submission: Submission) -> Committed | Refused:
+        """Take responsibility for one message, or say why not."""
+        refusal = self._refusal()
+        if refusal is not None:
+            return refusal
+        now = self._clock()
+        message = self._identify(submission.message, now)
+        stream = self._streams.get(message.stream)
+        wanted, events = self._without_suppressed(submission.recipients, message, now)
+        deliveries = [self._delivery(message, recipient, stream, now) for recipient in wanted]
+        events += [self._accepted_event(message, delivery, now) for delivery in deliveries]
+        acceptance = Acceptance(message, submission.content, now + stream.retry.lifetime, deliveries, events)
+        if not deliveries:
+            return await self._note_suppressed(message, events)
+        durable = self._committer.accept(acceptance)
+        durable.add_done_callback(lambda done: self._after_commit(done, acceptance, wanted))
+        try:
+            # A door that goes away must not undo what is being committed: the callback hands over whoever waits.
+            await asyncio.shield(durable)
+        except SpoolError as error:
+            return FULL if isinstance(error, SpoolFull) else BROKEN
+        return Committed(message.id, [delivery.id for delivery in deliveries])
+
+    def _after_commit(self, done: asyncio.Future[None], acceptance: Acceptance, recipients: list[Address]) -> None:
+        error = done.exception()
+        if error is None:
+            self._hand_over(acceptance, recipients)
+            self._observer.accepted(acceptance.message, [delivery.id for delivery in acceptance.deliveries])
+            return
+        for delivery in acceptance.deliveries:
+            if delivery.leased:
+                self._windows.unreserve(delivery.flow, acceptance.message.size)
+        self._observer.refused(acceptance.message.account, "full" if isinstance(error, SpoolFull) else "broken")
+
+    async def _note_suppressed(self, message: Message, events: list[bytes]) -> Committed | Refused:
+        """Every recipient is suppressed: nothing enters the queue, the events still must be on disk before 250."""
+        self._committer.events(events)
+        try:
+            await asyncio.shield(self._committer.flush())
+        except SpoolError:
+            return BROKEN
+        return Committed(message.id, [])
+
+    def _refusal(self) -> Refused | None:
+        if self._committer.broken is not None:
+            return BROKEN
+        if self._committer.waiting >= self._most_waiting:
+            self._observer.refused("", "busy")
+            return BUSY
+        if not self._space_left():
+            self._observer.refused("", "full")
+            return FULL
+        return None
+
+    def _identify(self, message: Message, now: float) -> Message:
+        """Fix what identifies the message, once."""
+        identity = self._identities.next(now)
+        if message.message_id:
+            return msgspec.structs.replace(message, id=identity)
+        message_id = f"<{to_text(identity)}@{self._domain}>"
+        return msgspec.structs.replace(message, id=identity, message_id=message_id, added_message_id=True)
+
+    def _without_suppressed(self, recipients: list[Address], message: Message, now: float) -> tuple[list[Address], list[bytes]]:
+        wanted: list[Address] = []
+        events: list[bytes] = []
+        for recipient in recipients:
+            reason = self._suppression.reason(message.account, message.stream, recipient)
+            if reason is None:
+                wanted.append(recipient)
+                continue
+            self._observer.suppressed(message, recipient.text, reason)
+            events.append(seal(self._event(message, recipient.text, self._identities.next(now), EventKind.SUPPRESSED, now, reason)))
+        return wanted, events
+
+    def _delivery(self, message: Message, recipient: Address, stream: Stream, now: float) -> NewDelivery:
+        identity = self._identities.next(now)
+        route = self._cached_route(recipient.domain)
+        flow = UNROUTED
+        leased = False
+        if route is not None:
+            flow = self._flows.number(flow_key(message, stream, route))
+            leased = self._windows.reserve(flow, message.size)
+        due = now + stream.retry.first if leased else now
+        return_path = self._return_path(identity, message, now)
+        return NewDelivery(identity, recipient.text, recipient.domain, return_path, flow, due, leased)
+
+    def _hand_over(self, acceptance: Acceptance, recipients: list[Address]) -> None:
+        for delivery, recipient in zip(acceptance.deliveries, recipients, strict=True):
+            if delivery.leased:
+                self._windows.place(
+                    Held(
+                        delivery.id,
+                        acceptance.message,
+                        recipient,
+                        delivery.return_path,
+                        delivery.flow,
+                        acceptance.expires,
+                        content=acceptance.content,
+                    )
+                )
+            elif delivery.flow == UNROUTED:
+                self._windows.unrouted(delivery.domain)
+            else:
+                self._windows.waits(delivery.flow)
+
+    def _accepted_event(self, message: Message, delivery: NewDelivery, now: float) -> bytes:
+        return seal(self._event(message, delivery.recipient, delivery.id, EventKind.ACCEPTED, now, ""))
+
+    def _event(self, message: Message, recipient: str, delivery: int, kind: EventKind, now: float, reason: str) -> Event:
+        delivery_text = to_text(delivery)
+        return Event(
+            id=f"{delivery_text}.0",
+            kind=kind,
+            at=now,
+            time=timestamp(now),
+            recipient=recipient,
+            node=self._node,
+            message=to_text(message.id),
+            delivery=delivery_text,
+            account=message.account,
+            stream=message.stream,
+            campaign=message.campaign,
+            sender=message.sender.text,
+            message_id=message.message_id,
+            size=message.size,
+            diagnostic=reason,
+        )
+
+
+def flow_key(message: Message, stream: Stream, route: Route) -> FlowKey:
+    """The flow of a delivery that any source of its stream's pool may carry."""
+    return FlowKey(route.provider, route.key, stream.pool, message.account, stream.name, message.campaign, stream.priority)

@@ -1,0 +1,332 @@
+"""The engine: connections pull, nothing pushes (DESIGN section 2, "The engine").
+
+It opens the connections that the traffic controller finds worth having, hands out deliveries when a connection asks (`next`), and takes
+their outcomes (`settle`). One turn at a time, one timer for everything that waits for time; a connection that waits for work is one future.
+
+Promises: a delivery is in one place: its window, one connection, or the committer. A hand that ends in any way gives everything back.
+A connection stops pulling while too many outcomes are not yet on disk. What it does not do: decide limits (traffic), consequences
+(settlement), or speak SMTP (delivery).
+"""
+
+import asyncio
+import heapq
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from gateway.calls import Assignment, AttemptFacts, Closed, Handout, Opening, Permit, Settle, Settlement, Wait
+from gateway.core.committer import Committer
+from gateway.core.flows import FlowRegistry
+from gateway.core.held import Held, HeldDeliveries
+from gateway.core.observer import Observer
+from gateway.core.settlement import Settled, Settler, verdict_of
+from gateway.core.windows import FlowWindows
+from gateway.traffic.breaker import Breaker
+from gateway.traffic.controller import Controller, Item, Report
+from mail.event import EventKind
+from mail.outcome import Fault, Outcome
+
+Session = Callable[[Permit], Coroutine[Any, Any, None]]
+"""Runs one connection from its permit to its end."""
+
+
+class Connection(msgspec.Struct, gc=False):
+    """What the engine knows of one open connection."""
+
+    permit: Permit
+    task: asyncio.Task[None] | None = None
+    handed: dict[int, Item] = {}
+    alarm_at: float = math.inf
+    """When an alarm is set for it; one connection has one alarm at the most."""
+
+
+class Engine:
+    """Permits, sessions and the road between windows and outcomes. Everything runs on the event loop's thread."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        committer: Committer,
+        flows: FlowRegistry,
+        held: HeldDeliveries,
+        settler: Settler,
+        breaker: Breaker,
+        observer: Observer,
+        clock: Callable[[], float],
+        suppressed: Callable[[Held], str | None],
+    ) -> None:
+        self._controller = controller
+        self._committer = committer
+        self._flows = flows
+        self._held = held
+        self.settler = settler
+        self._breaker = breaker
+        self._observer = observer
+        self._clock = clock
+        self._suppressed = suppressed
+        self.windows: FlowWindows
+        self.session: Session
+        self._connections: dict[int, Connection] = {}
+        self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._idle: dict[str, dict[int, None]] = {}
+        """Permits that wait for work, by route."""
+        self._alarms: list[tuple[float, int]] = []
+        self._turn_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._stopping = False
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    # Turns: open what is worth opening, wake who waits for time.
+
+    def offered(self, flow: int) -> None:
+        """A delivery came into this flow's window: wake one connection that waits for its route, and see whether more are wanted."""
+        self._wake_one(self._flows.key(flow).route)
+        self.turn_soon()
+
+    def turn_soon(self) -> None:
+        """Take a turn in this turn of the loop, once."""
+        if not self._turn_due and not self._stopping:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        if self._stopping:
+            return
+        now = self._clock()
+        while self._alarms and self._alarms[0][0] <= now:
+            self._ring(heapq.heappop(self._alarms)[1])
+        for opening in self._controller.demand(now):
+            self._open(opening, now)
+        self._set_timer(now)
+
+    def _open(self, opening: Opening, now: float) -> None:
+        permit = self._controller.open(opening, now)
+        if isinstance(permit, Wait):
+            return
+        connection = Connection(permit, handed={})
+        self._connections[permit.id] = connection
+        connection.task = asyncio.get_running_loop().create_task(self._run_session(permit), name=f"session {permit.id}")
+
+    async def _run_session(self, permit: Permit) -> None:
+        """A session always ends with `closed`; should it fail to say so, this does."""
+        try:
+            await self.session(permit)
+        finally:
+            if permit.id in self._connections:
+                self.closed(Closed(permit.id))
+
+    def _set_timer(self, now: float) -> None:
+        alarm = self._alarms[0][0] if self._alarms else math.inf
+        at = min(alarm, self._controller.wake(now))
+        if at == self._timer_at and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = at
+        if at < math.inf:
+            # A little late rather than early: an early turn would find nothing and set the same timer again.
+            self._timer = asyncio.get_running_loop().call_later(max(at - now, 0.0) + 0.001, self._alarm)
+
+    def _alarm(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._turn()
+
+    def _ring(self, permit: int) -> None:
+        connection = self._connections.get(permit)
+        if connection is not None:
+            connection.alarm_at = math.inf
+            self._wake(permit)
+
+    def _wake(self, permit: int) -> None:
+        waiter = self._waiters.get(permit)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _wake_one(self, route: str) -> None:
+        for permit in self._idle.get(route, ()):
+            waiter = self._waiters[permit]
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # The calls of a hand.
+
+    async def next(self, permit: int, n: int, wait: bool = True) -> Handout:
+        """Up to `n` deliveries for the connection. With `wait` it returns when there is one or the connection should close."""
+        connection = self._connections.get(permit)
+        while connection is not None and not self._stopping:
+            await self._committer.settled()
+            now = self._clock()
+            items, pause, close = self._controller.next(permit, n, now)
+            assignments = [assignment for item in items if (assignment := self._hand_out(connection, item, now)) is not None]
+            if assignments:
+                return Handout(assignments)
+            if items:
+                continue
+            if close or pause is None:
+                return Handout([], close=True)
+            if not wait:
+                return Handout([], wait=pause)
+            await self._wait(connection, pause)
+        return Handout([], close=True)
+
+    async def _wait(self, connection: Connection, pause: Wait) -> None:
+        permit, route = connection.permit.id, connection.permit.opening.route
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[permit] = waiter
+        idle = self._idle.setdefault(route, {})
+        idle[permit] = None
+        if pause.until < connection.alarm_at:
+            connection.alarm_at = pause.until
+            heapq.heappush(self._alarms, (pause.until, permit))
+            if pause.until < self._timer_at:
+                self._set_timer(self._clock())
+        try:
+            await waiter
+        finally:
+            del self._waiters[permit], idle[permit]
+            if not idle:
+                self._idle.pop(route, None)
+
+    def _hand_out(self, connection: Connection, item: Item, now: float) -> Assignment | None:
+        """The last look before an attempt: its time may be over, or the recipient suppressed since it was accepted."""
+        held = self._held.get(item.id)
+        if held is None:
+            self._controller.unused(connection.permit.id, [], now)
+            return None
+        if held.expires <= now:
+            self._end_untried(held, self.settler.expire(held, now))
+            return None
+        reason = self._suppressed(held)
+        if reason is not None:
+            self._end_untried(held, self.settler.cancel(held, f"suppressed: {reason}", now))
+            return None
+        held.permit = connection.permit.id
+        connection.handed[item.id] = item
+        self.windows.drained(held.flow)
+        return held.assignment()
+
+    def _end_untried(self, held: Held, settled: Settled) -> None:
+        self._held.remove(held.id)
+        self._committer.change(settled.change)
+        self._observer.ended(held, self._provider(held), settled.became.value)
+
+    def settle(self, settle: Settle) -> None:
+        """Outcomes of a connection: consequences are decided and applied in this turn of the loop, and handed to the committer."""
+        connection = self._connections.get(settle.permit)
+        if connection is None:
+            return
+        now = self._clock()
+        reports: list[Report] = []
+        for settlement in settle.settlements:
+            if connection.handed.pop(settlement.delivery, None) is not None:
+                reports.append(self._settle_one(settlement, now))
+        self._controller.report(settle.permit, reports, now)
+        self._give_back(connection, settle.returned, now)
+        self.turn_soon()
+
+    def _settle_one(self, settlement: Settlement, now: float) -> Report:
+        held = self._held.remove(settlement.delivery)
+        assert held is not None, "a delivery that was handed out is held"
+        settled = self.settler.settle(held, settlement, now)
+        self._committer.change(settled.change)
+        if settled.became is EventKind.DEFERRED:
+            self.windows.due_later(settled.next_due)
+        provider = settlement.facts.lane.provider
+        self._observer.attempted(held, provider, settlement.outcome, settlement.facts, settled.became.value, settled.next_due)
+        verdict = verdict_of(settlement.outcome)
+        if verdict is None:
+            return Report(held.id, success=True)
+        if settled.counted_by_breaker:
+            self._breaker.record((held.message.account, held.message.campaign, provider), verdict.category, verdict.fault, now)
+        return Report(
+            held.id,
+            success=False,
+            category=verdict.category,
+            fault=verdict.fault,
+            synthetic=verdict.reply.synthetic,
+            text=str(verdict.reply),
+        )
+
+    def _give_back(self, connection: Connection, deliveries: list[int], now: float) -> None:
+        items = [item for delivery in deliveries if (item := connection.handed.pop(delivery, None)) is not None]
+        if not items:
+            return
+        for item in items:
+            held = self._held.get(item.id)
+            if held is not None:
+                held.permit = 0
+        self._controller.unused(connection.permit.id, items, now)
+        self._observer.returned(len(items))
+
+    async def settled(self) -> None:
+        """Back-pressure of the committer."""
+        await self._committer.settled()
+
+    def closed(self, closed: Closed) -> None:
+        """A connection ended. What it still had goes back; trouble of a whole route is trouble of the deliveries that waited for it."""
+        connection = self._connections.get(closed.permit)
+        if connection is None:
+            return
+        now = self._clock()
+        self._give_back(connection, list(connection.handed), now)
+        del self._connections[closed.permit]
+        verdict = None if closed.trouble is None else verdict_of(closed.trouble)
+        self._controller.closed(closed.permit, verdict, closed.host, now)
+        if closed.trouble is not None:
+            lane = connection.permit.opening.lane
+            self._observer.connection_trouble(f"{lane.source}/{lane.provider}", closed.host, closed.trouble)
+            if not self._others_open(connection.permit):
+                self._route_trouble(connection.permit, closed.trouble, closed.host, now)
+        self.turn_soon()
+
+    def _others_open(self, permit: Permit) -> bool:
+        """Whether another connection of the same lane and route is open."""
+        return any(other.permit.opening == permit.opening for other in self._connections.values())
+
+    def _route_trouble(self, permit: Permit, trouble: Outcome, host: str, now: float) -> None:
+        """No connection of this route could be made or used: that is an attempt of every delivery whose window waited for it."""
+        verdict = verdict_of(trouble)
+        if verdict is None or verdict.fault is Fault.CONFIG:
+            return  # our own misconfiguration is not the deliveries' trouble: the lane is suspended and another source may carry them
+        opening = permit.opening
+        facts = AttemptFacts(started=now, ended=now, lane=opening.lane, route=opening.route, host=host)
+        for flow in self._flows.of_route(opening.route):
+            key = self._flows.key(flow)
+            if opening.lane.source in key.without or key.only not in ("", opening.lane.source):
+                continue
+            for item in self._controller.withdraw(flow):
+                held = self._held.get(item.id)
+                if held is not None:
+                    self._settle_one(Settlement(item.id, trouble, facts), now)
+
+    def _provider(self, held: Held) -> str:
+        return self._flows.key(held.flow).provider if held.flow else ""
+
+    # The end.
+
+    async def close(self, grace: float) -> None:
+        """No new work; messages on the wire may finish within `grace` seconds; then what is left is cancelled and goes back."""
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for permit in list(self._waiters):
+            self._wake(permit)
+        tasks = [connection.task for connection in self._connections.values() if connection.task is not None]
+        if tasks:
+            _, unfinished = await asyncio.wait(tasks, timeout=grace)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        now = self._clock()
+        for held in self._held.all():
+            self.windows.put_back(held, now)

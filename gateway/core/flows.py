@@ -1,0 +1,67 @@
+"""The flows of this node: their keys, their numbers, and where a delivery belongs.
+
+A flow's number is given here and written to the spool before any delivery names it. Flows are few beside deliveries (provider x campaign x
+account); the registry keeps all of them, a gauge shows how many.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from config.sending import Stream
+from config.settings import Settings
+from gateway.spool.port import FlowKey, NewFlow
+
+
+class FlowRegistry:
+    """Numbers to keys and back. `on_new` writes a new flow and tells the traffic controller."""
+
+    def __init__(self, known: Iterable[NewFlow], on_new: Callable[[NewFlow], None]) -> None:
+        self._keys = {flow.number: flow.key for flow in known}
+        self._numbers = {key: number for number, key in self._keys.items()}
+        self._last = max(self._keys, default=0)
+        self._on_new = on_new
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def key(self, number: int) -> FlowKey:
+        """The key of a flow that exists."""
+        return self._keys[number]
+
+    def number(self, key: FlowKey) -> int:
+        """The number of the flow; a new flow is made known first."""
+        number = self._numbers.get(key)
+        if number is not None:
+            return number
+        self._last += 1
+        flow = NewFlow(self._last, key)
+        self._keys[flow.number], self._numbers[key] = key, flow.number
+        self._on_new(flow)
+        return flow.number
+
+    def of_route(self, route: str) -> list[int]:
+        """Flows that go to this set of hosts."""
+        return [number for number, key in self._keys.items() if key.route == route]
+
+
+def pool_flow(key: FlowKey) -> FlowKey:
+    """The flow a delivery returns to when its source binding or exclusion has ended: any source of its pool."""
+    return msgspec.structs.replace(key, only="", without=())
+
+
+class Streams:
+    """Streams by name; mail of a stream that is no longer configured is treated as the first one's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._by_name = {stream.name: stream for stream in settings.stream}
+        self._first = settings.stream[0]
+        self._members = {pool.name: tuple(pool.members) for pool in settings.pool}
+
+    def get(self, name: str) -> Stream:
+        """The stream."""
+        return self._by_name.get(name, self._first)
+
+    def other_sources(self, key: FlowKey, source: str) -> bool:
+        """Whether the flow's pool has a source that is neither excluded nor `source`."""
+        return any(member != source and member not in key.without for member in self._members.get(key.pool, ()))

@@ -1,0 +1,35 @@
+"""What the core tells those who watch. The composition root carries it to metrics and log; tests collect it."""
+
+from typing import Protocol
+
+from gateway.calls import AttemptFacts, Message
+from gateway.core.held import Held
+from mail.outcome import Outcome
+
+
+class Observer(Protocol):
+    """Each method is called once for each fact, on the event loop's thread, and must be quick."""
+
+    def accepted(self, message: Message, deliveries: list[int]) -> None:
+        """A message is on disk."""
+
+    def refused(self, account: str, reason: str) -> None:
+        """The core did not take a message; `reason` is one word (full, busy, broken)."""
+
+    def attempted(self, held: Held, provider: str, outcome: Outcome, facts: AttemptFacts, became: str, next_due: float) -> None:
+        """One attempt ended. `became` is the event kind; `next_due` is 0 for an end."""
+
+    def ended(self, held: Held, provider: str, became: str) -> None:
+        """A delivery ended without an attempt (expired, cancelled, unroutable)."""
+
+    def suppressed(self, message: Message, recipient: str, reason: str) -> None:
+        """A recipient was not queued, or not tried."""
+
+    def connection_trouble(self, lane: str, host: str, outcome: Outcome) -> None:
+        """A connection could not be made or used."""
+
+    def committed(self, size: int, seconds: float) -> None:
+        """One transaction was written: messages and outcomes in it, and how long it took."""
+
+    def returned(self, count: int) -> None:
+        """Deliveries went back to the queue untouched."""

@@ -1,0 +1,149 @@
+"""The outbox's first reader: events go from the spool to a rotating NDJSON file, in commit order.
+
+At least once with stable ids: the position reached is kept in the spool as a note, the file is synced before the position moves, and after a
+crash the lines already in the file behind the position are recognised and not written again. Outbox rows that every reader has passed go.
+
+Bad days: a file that cannot be written leaves the events in the outbox; the trouble is told once, tried again with growing pauses, and
+nothing else waits for it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from config.settings import Events
+from gateway.core.committer import Committer
+from gateway.spool.port import Note, Spool
+from mail.event import unseal
+
+PAGE = 1000
+POSITION = "outbox.ndjson"
+PAUSE = 0.2
+"""Seconds between looks while there is work: a few large writes rather than many small ones."""
+LONGEST_PAUSE = 60.0
+
+
+class EventFile:
+    """Appends lines, rotates by size. Blocking; called from a thread."""
+
+    def __init__(self, path: Path, rotate_size: int, keep: int) -> None:
+        self._path, self._rotate_size, self._keep = path, rotate_size, keep
+
+    def append(self, lines: list[bytes]) -> None:
+        """Add the lines that the file does not end with already, durably."""
+        if not lines:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.write(b"\n".join(lines) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        if size >= self._rotate_size:
+            self._rotate()
+
+    def last_ids(self, count: int) -> set[str]:
+        """Ids of the last lines, to recognise what a crash left behind the position. A line cut by a crash is completed by a newline."""
+        if not self._path.exists():
+            return set()
+        with self._path.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = max(0, size - count * 1024)
+            file.seek(start)
+            tail = file.read()
+            if tail and not tail.endswith(b"\n"):
+                file.write(b"\n")
+        ids: set[str] = set()
+        for line in tail.split(b"\n"):
+            try:
+                ids.add(unseal(line).id)
+            except ValueError:
+                continue
+        return ids
+
+    def _rotate(self) -> None:
+        for number in range(self._keep - 1, 0, -1):
+            older = self._numbered(number)
+            if older.exists():
+                older.rename(self._numbered(number + 1))
+        self._path.rename(self._numbered(1))
+        beyond = self._numbered(self._keep + 1)
+        beyond.unlink(missing_ok=True)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+
+class Outbox:
+    """Moves events from the spool to the file."""
+
+    def __init__(
+        self, spool: Spool, committer: Committer, settings: Events, folder: Path, on_trouble: Callable[[str | None], None]
+    ) -> None:
+        self._spool = spool
+        self._committer = committer
+        self._on_trouble = on_trouble
+        self._file = None if settings.file is None else EventFile(folder / settings.file, settings.rotate_size, settings.rotate_keep)
+        self._position = int(spool.note(POSITION) or b"0")
+        self._seen: set[str] = set() if self._file is None else self._file.last_ids(2 * PAGE)
+        self._task: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    @property
+    def backlog(self) -> int:
+        """Events on disk that are not in the file yet."""
+        return max(0, self._committer.position - self._position)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="outbox")
+
+    async def close(self) -> None:
+        """Publish what is on disk, then end."""
+        if self._task is not None:
+            self._stop.set()
+            await self._task
+
+    async def _run(self) -> None:
+        pause = PAUSE
+        while True:
+            stopping = self._stop.is_set()
+            try:
+                moved = await self._publish_page()
+                pause = PAUSE
+                self._on_trouble(None)
+            except OSError as error:
+                self._on_trouble(f"events file: {error.strerror}")
+                moved, pause = 0, min(pause * 2, LONGEST_PAUSE)
+            if moved == PAGE:
+                continue
+            if stopping:
+                return
+            try:
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+
+    async def _publish_page(self) -> int:
+        """One page to the file; how many rows it had."""
+        if self._committer.position == self._position:
+            return 0
+        page = self._spool.events(self._position, PAGE)
+        if not page:
+            return 0
+        if self._file is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._file.append, self._unwritten(page))
+        self._position = page[-1][0]
+        self._committer.note(Note(POSITION, b"%d" % self._position))
+        self._committer.published(self._position)
+        return len(page)
+
+    def _unwritten(self, page: list[tuple[int, bytes]]) -> list[bytes]:
+        if not self._seen:
+            return [line for _, line in page]
+        lines = [line for _, line in page if unseal(line).id not in self._seen]
+        if len(lines) == len(page):
+            self._seen.clear()  # past what a crash may have left
+        return lines

@@ -1,0 +1,254 @@
+"""Settlement: what an outcome makes of a delivery, decided before the commit and written with its event in one transaction.
+
+Pure given `now` and a random source: `settle` reads the refusal table and the retry schedule and returns a `Settled` value: the change for the
+spool, the event, what it became and when it is due again. It does not write, count or log.
+"""
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from config.sending import Stream
+from gateway.calls import Settlement
+from gateway.core.flows import FlowRegistry, Streams, pool_flow
+from gateway.core.held import Held
+from gateway.delivery.refusal import Action, Past, action_for
+from gateway.spool.lifecycle import State
+from gateway.spool.port import UNROUTED, Change, FlowKey
+from gateway.traffic.retry import Retried, next_attempt
+from mail.event import Event, EventKind, seal, timestamp
+from mail.identity import to_text
+from mail.outcome import Category, Delivered, Fault, Outcome, Unsure, Verdict, is_hard
+
+GREYLIST_DELAY = 300.0
+"""Seconds after which a greylisted delivery is tried again from the same source."""
+
+SAME_SOURCE_GRACE = 3600.0
+"""Seconds after that retry is due for which the delivery stays bound to its source."""
+
+EXCLUSION = 86_400.0
+"""Seconds for which a source is excluded for a delivery after an IP-reputation refusal."""
+
+LANE_REST = 60.0
+"""Least seconds before a delivery that met a rate or reputation limit is tried again; the lane itself may rest longer."""
+
+UNSURE_DELAY = 900.0
+"""Seconds after which an unsure delivery is tried once more."""
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """The consequence of one attempt."""
+
+    change: Change
+    became: EventKind
+    next_due: float
+    counted_by_breaker: bool = False
+
+
+class Settler:
+    """Decides consequences. `random` gives jitter."""
+
+    def __init__(self, streams: Streams, flows: FlowRegistry, random_source: random.Random, node: str) -> None:
+        self._streams = streams
+        self._flows = flows
+        self._random = random_source
+        self._node = node
+        self._actions: dict[Action, Callable[[Held, Settlement, Verdict, float], Settled]] = {
+            Action.FAIL: self._fail,
+            Action.FAIL_COUNTED: self._fail_counted,
+            Action.RETRY: self._retry,
+            Action.RETRY_LANE: self._retry_lane,
+            Action.RETRY_SAME_SOURCE: self._retry_same_source,
+            Action.OTHER_SOURCE: self._other_source,
+            Action.RETRY_UNSURE: self._retry_unsure,
+        }
+
+    def settle(self, held: Held, settlement: Settlement, now: float) -> Settled:
+        """What `settlement` makes of `held`."""
+        outcome = settlement.outcome
+        if isinstance(outcome, Delivered):
+            event = self._event(held, settlement, EventKind.DELIVERED, None, now)
+            return Settled(Change(held.id, State.DELIVERED, now, [seal(event)], attempts=held.attempts + 1), EventKind.DELIVERED, 0.0)
+        key = self._key(held)
+        past = Past(
+            unsure=held.unsure,
+            sources_tried=held.sources_tried,
+            another_source=key is not None and self._streams.other_sources(key, settlement.facts.lane.source),
+            retry_unsure=self._stream(held).unsure == "retry",
+        )
+        return self._actions[action_for(outcome, past)](held, settlement, outcome.verdict, now)
+
+    def expire(self, held: Held, now: float) -> Settled:
+        """The delivery's time is over while it waited."""
+        event = msgspec.structs.replace(
+            self._bare_event(held, EventKind.EXPIRED, now),
+            id=f"{to_text(held.id)}.x",
+            category=Category.EXPIRED.value,
+            fault=Fault.UNKNOWN.value,
+            attempt=held.attempts,
+        )
+        return Settled(Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts), EventKind.EXPIRED, 0.0)
+
+    def cancel(self, held: Held, reason: str, now: float) -> Settled:
+        """An operator ends the delivery."""
+        event = msgspec.structs.replace(
+            self._bare_event(held, EventKind.CANCELLED, now), id=f"{to_text(held.id)}.x", attempt=held.attempts, diagnostic=reason
+        )
+        return Settled(Change(held.id, State.CANCELLED, now, [seal(event)], attempts=held.attempts), EventKind.CANCELLED, 0.0)
+
+    # One function for each action of the table.
+
+    def _fail(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        if verdict.category in (Category.IP_REPUTATION, Category.RATE_LIMITED):
+            verdict = msgspec.structs.replace(verdict, fault=Fault.SENDER_IP)
+        event = self._event(held, settlement, EventKind.BOUNCED, verdict, now)
+        return Settled(Change(held.id, State.FAILED, now, [seal(event)], attempts=held.attempts + 1), EventKind.BOUNCED, 0.0)
+
+    def _fail_counted(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        return msgspec.structs.replace(self._fail(held, settlement, verdict, now), counted_by_breaker=True)
+
+    def _retry(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        retry = self._stream(held).retry
+        decision = next_attempt(retry, held.steps, now, held.message.received_at, self._random)
+        if not isinstance(decision, Retried) or decision.due >= held.expires:
+            return self._expired(held, settlement, verdict, now)
+        return self._deferred(held, settlement, verdict, now, decision.due, steps=decision.steps)
+
+    def _retry_lane(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        return self._deferred(held, settlement, verdict, now, now + self._rest(held))
+
+    def _retry_same_source(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        due = now + min(GREYLIST_DELAY, self._stream(held).retry.longest)
+        key = self._key(held)
+        if key is None:
+            return self._retry(held, settlement, verdict, now)
+        bound = msgspec.structs.replace(key, only=settlement.facts.lane.source, without=())
+        return self._deferred(held, settlement, verdict, now, due, key=bound, eligible_until=due + SAME_SOURCE_GRACE)
+
+    def _other_source(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        key = self._key(held)
+        if key is None:
+            return self._retry(held, settlement, verdict, now)
+        without = tuple(sorted({*key.without, settlement.facts.lane.source}))
+        excluded = msgspec.structs.replace(pool_flow(key), without=without)
+        return self._deferred(
+            held, settlement, verdict, now, now, key=excluded, eligible_until=now + EXCLUSION, sources_tried=held.sources_tried + 1
+        )
+
+    def _retry_unsure(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        due = now + min(UNSURE_DELAY, self._stream(held).retry.longest)
+        return self._deferred(held, settlement, verdict, now, due, unsure=held.unsure + 1)
+
+    # Shared ends.
+
+    def _deferred(
+        self,
+        held: Held,
+        settlement: Settlement,
+        verdict: Verdict,
+        now: float,
+        due: float,
+        *,
+        steps: int | None = None,
+        key: FlowKey | None = None,
+        eligible_until: float | None = None,
+        unsure: int | None = None,
+        sources_tried: int | None = None,
+    ) -> Settled:
+        if due >= held.expires:
+            return self._expired(held, settlement, verdict, now)
+        event = msgspec.structs.replace(self._event(held, settlement, EventKind.DEFERRED, verdict, now), next_attempt_at=due)
+        change = Change(
+            held.id,
+            State.QUEUED,
+            now,
+            [seal(event)],
+            flow=self._flows.number(key) if key is not None else -1,
+            due=due,
+            attempts=held.attempts + 1,
+            steps=held.steps if steps is None else steps,
+            unsure=held.unsure if unsure is None else unsure,
+            sources_tried=held.sources_tried if sources_tried is None else sources_tried,
+            eligible_until=held.eligible_until if eligible_until is None else eligible_until,
+            reason=str(verdict.reply)[:500],
+        )
+        return Settled(change, EventKind.DEFERRED, due)
+
+    def _expired(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
+        event = self._event(held, settlement, EventKind.EXPIRED, verdict, now)
+        return Settled(Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts + 1), EventKind.EXPIRED, 0.0)
+
+    def _rest(self, held: Held) -> float:
+        retry = self._stream(held).retry
+        return min(LANE_REST, retry.longest) * (1.0 + retry.jitter * self._random.random())
+
+    def _stream(self, held: Held) -> Stream:
+        return self._streams.get(held.message.stream)
+
+    def _key(self, held: Held) -> FlowKey | None:
+        return None if held.flow == UNROUTED else self._flows.key(held.flow)
+
+    def _event(self, held: Held, settlement: Settlement, kind: EventKind, verdict: Verdict | None, now: float) -> Event:
+        facts, message = settlement.facts, held.message
+        delivery, outcome = to_text(held.id), settlement.outcome
+        reply = outcome.reply if isinstance(outcome, Delivered) else outcome.verdict.reply
+        attempt = held.attempts + 1
+        permanent = kind is EventKind.BOUNCED
+        hard = verdict is not None and is_hard(verdict.category, permanent)
+        return Event(
+            id=f"{delivery}.{attempt}",
+            kind=kind,
+            at=now,
+            time=timestamp(now),
+            recipient=held.recipient.text,
+            node=self._node,
+            message=to_text(message.id),
+            delivery=delivery,
+            account=message.account,
+            stream=message.stream,
+            campaign=message.campaign,
+            sender=message.sender.text,
+            message_id=message.message_id,
+            size=message.size,
+            attempt=attempt,
+            provider=facts.lane.provider,
+            source=facts.lane.source,
+            host=facts.host,
+            address=facts.address,
+            tls=facts.tls,
+            phase="" if verdict is None else verdict.phase.value,
+            category="" if verdict is None else verdict.category.value,
+            fault="" if verdict is None else verdict.fault.value,
+            hard=hard,
+            code=reply.code,
+            enhanced=reply.enhanced,
+            diagnostic=reply.text[:1000],
+            rule="" if verdict is None else verdict.rule,
+            duplicate_possible=isinstance(outcome, Unsure) or held.unsure > 0,
+            suppression_proposed=hard and verdict is not None and verdict.fault is Fault.RECIPIENT,
+        )
+
+    def _bare_event(self, held: Held, kind: EventKind, now: float) -> Event:
+        message, delivery = held.message, to_text(held.id)
+        return Event(
+            id=f"{delivery}.0",
+            kind=kind,
+            at=now,
+            time=timestamp(now),
+            recipient=held.recipient.text,
+            node=self._node,
+            message=to_text(message.id),
+            delivery=delivery,
+            account=message.account,
+            stream=message.stream,
+            campaign=message.campaign,
+            sender=message.sender.text,
+            message_id=message.message_id,
+            size=message.size,
+        )
+
+
+def verdict_of(outcome: Outcome) -> Verdict | None:
+    """Why the attempt did not deliver, or None."""
+    return None if isinstance(outcome, Delivered) else outcome.verdict

@@ -1,0 +1,205 @@
+"""Sweeps: what must touch many deliveries, in slices of at most 1,000 beside normal commits (DESIGN section 3).
+
+Two kinds. By time: deliveries whose lifetime is over expire, and those whose source binding or exclusion has ended return to their pool's flow.
+By an operator: cancel, expire, retry, reroute of a selection; each is noted in the spool until it is done, so that a crash in the
+middle does not leave it half done: the next start goes on.
+
+Deliveries that a connection holds at that moment end by their attempt; those in a window are put back first.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from gateway.core.committer import Committer
+from gateway.core.flows import FlowRegistry, pool_flow
+from gateway.core.held import Held, HeldDeliveries, held_from
+from gateway.core.observer import Observer
+from gateway.core.settlement import Settled, Settler
+from gateway.core.windows import FlowWindows
+from gateway.spool.lifecycle import State
+from gateway.spool.port import UNROUTED, Note, Routed, Selection, Spool, SpoolError, Sweep
+
+SLICE = 1000
+EVERY = 5.0
+"""Seconds between looks for what expires."""
+OPERATION = "operation."
+
+Action = Literal["retry", "reroute", "cancel", "expire"]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """An operator's change to a selection, as noted in the spool."""
+
+    id: int
+    action: Action
+    selection: Selection
+    at: float
+    reason: str = ""
+
+
+class Sweeper:
+    """Carries sweeps out, one slice a commit."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        committer: Committer,
+        flows: FlowRegistry,
+        windows: FlowWindows,
+        held: HeldDeliveries,
+        settler: Settler,
+        observer: Observer,
+        clock: Callable[[], float],
+        on_rerouted: Callable[[str], None],
+    ) -> None:
+        self._spool = spool
+        self._committer = committer
+        self._flows = flows
+        self._windows = windows
+        self._held = held
+        self.settler = settler
+        self._observer = observer
+        self._clock = clock
+        self._on_rerouted = on_rerouted
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def start(self, unfinished: list[Operation]) -> None:
+        """Begin the looks by time, and go on with operations that a crash interrupted."""
+        self._keep(asyncio.get_running_loop().create_task(self._by_time(), name="sweeps"))
+        for operation in unfinished:
+            self._keep(asyncio.get_running_loop().create_task(self.carry_out(operation), name=f"operation {operation.id}"))
+
+    async def close(self) -> None:
+        """Stop; operations that are not done stay noted."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _keep(self, task: asyncio.Task[object]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # By time.
+
+    async def _by_time(self) -> None:
+        try:
+            while True:
+                now = self._clock()
+                while await self._expire_slice(now):
+                    pass
+                while await self._lapse_slice(now):
+                    pass
+                await asyncio.sleep(EVERY)
+        except SpoolError:
+            return
+
+    async def _expire_slice(self, now: float) -> bool:
+        page = self._spool.expiring(now, SLICE)
+        for queued in page:
+            self._end(held_from(queued), lambda held: self.settler.expire(held, now))
+        if page:
+            await self._committer.flush()
+        return len(page) == SLICE
+
+    async def _lapse_slice(self, now: float) -> bool:
+        page = self._spool.lapsed(now, SLICE)
+        for queued in page:
+            if queued.flow != UNROUTED:
+                self._committer.routed(Routed(queued.id, self._flows.number(pool_flow(self._flows.key(queued.flow)))))
+        if page:
+            await self._committer.flush()
+            self._windows.look()
+        return len(page) == SLICE
+
+    # By an operator.
+
+    async def operate(self, operation: Operation) -> int:
+        """Note the operation, carry it out; how many deliveries it touched."""
+        self._committer.note(Note(f"{OPERATION}{operation.id}", msgspec.json.encode(operation)))
+        await self._committer.flush()
+        task = asyncio.get_running_loop().create_task(self.carry_out(operation), name=f"operation {operation.id}")
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    async def carry_out(self, operation: Operation) -> int:
+        """Slice by slice until nothing matches any more."""
+        self._put_back(operation.selection)
+        await self._committer.flush()
+        if operation.action in ("retry", "reroute"):
+            touched = await self._sweep(operation)
+        else:
+            touched = await self._end_all(operation)
+        self._committer.note(Note(f"{OPERATION}{operation.id}", None))
+        await self._committer.flush()
+        return touched
+
+    def _put_back(self, selection: Selection) -> None:
+        """Windows of flows that may match go to disk, so that the sweep sees their deliveries."""
+        flows = {held.flow for held in self._held.all() if held.permit == 0 and matches(selection, held, self._provider(held))}
+        for flow in flows:
+            self._windows.withdraw(flow)
+
+    async def _sweep(self, operation: Operation) -> int:
+        touched, after = 0, 0
+        while True:
+            swept = await self._committer.sweep(Sweep(operation.action, operation.selection, operation.at, after, SLICE))
+            touched += len(swept)
+            if len(swept) < SLICE:
+                break
+            after = swept[-1]
+        self._windows.look()
+        if operation.action == "reroute":
+            self._on_rerouted("")
+        return touched
+
+    async def _end_all(self, operation: Operation) -> int:
+        touched, after = 0, 0
+        while True:
+            page = self._spool.find(operation.selection, after, SLICE)
+            for queued in page:
+                if queued.state is State.QUEUED:
+                    self._end(held_from(queued), lambda held: self._ending(operation, held))
+                    touched += 1
+            await self._committer.flush()
+            if len(page) < SLICE:
+                return touched
+            after = page[-1].id
+
+    def _ending(self, operation: Operation, held: Held) -> Settled:
+        now = self._clock()
+        if operation.action == "expire":
+            return self.settler.expire(held, now)
+        return self.settler.cancel(held, operation.reason or "cancelled by an operator", now)
+
+    def _end(self, held: Held, decide: Callable[[Held], Settled]) -> None:
+        settled = decide(held)
+        self._committer.change(settled.change)
+        self._observer.ended(held, self._provider(held), settled.became.value)
+
+    def _provider(self, held: Held) -> str:
+        return "" if held.flow == UNROUTED else self._flows.key(held.flow).provider
+
+
+def unfinished_operations(notes: list[bytes]) -> list[Operation]:
+    """The operations that were noted and not done."""
+    return [msgspec.json.decode(note, type=Operation) for note in notes]
+
+
+def matches(selection: Selection, held: Held, provider: str) -> bool:
+    """Whether a held delivery is meant by the selection. The spool decides the same for what is on disk, by one SQL condition."""
+    message = held.message
+    pairs = (
+        (selection.domain, held.recipient.domain),
+        (selection.provider, provider),
+        (selection.account, message.account),
+        (selection.stream, message.stream),
+        (selection.campaign, message.campaign),
+    )
+    if any(wanted and wanted != value for wanted, value in pairs):
+        return False
+    if selection.ids and held.id not in selection.ids:
+        return False
+    return not selection.older_than or message.received_at < selection.older_than
