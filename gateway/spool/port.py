@@ -31,6 +31,10 @@ class SpoolFull(SpoolError):
     """No space: nothing of this transaction was written."""
 
 
+class SpoolRefused(SpoolError):
+    """The transaction contradicts the spool (an identity twice, an illegal state), which is a bug of ours: nothing of it was written."""
+
+
 class SpoolLocked(SpoolError):
     """Another process has this folder."""
 
@@ -87,7 +91,8 @@ class Acceptance(msgspec.Struct, frozen=True, gc=False):
 
 
 class LeaseRequest(msgspec.Struct, frozen=True, gc=False):
-    """Lease up to `limit` queued deliveries of `flow` due at `now`, earliest due first; their due becomes `next_due`."""
+    """Lease up to `limit` queued deliveries of `flow` due at `now`, earliest due first; their due on disk becomes `next_due`, and they
+    are returned with the state and the due time they had before, which a `Release` can give back."""
 
     flow: int
     now: float
@@ -159,10 +164,12 @@ class Release(msgspec.Struct, frozen=True, gc=False):
 
 
 class Routed(msgspec.Struct, frozen=True, gc=False):
-    """Unrouted deliveries of `domain` (at most `limit`) whose message has these labels get flow `flow`. See `Spool.unrouted`."""
+    """A queued delivery (see `Spool.unrouted`, `Spool.lapsed`) gets flow `flow`; one that is not queued is left alone, in silence."""
 
     delivery: int
     flow: int
+    eligible_until: float = -1.0
+    """New value; 0 when an exclusion or binding has lapsed, -1 keeps the old one."""
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -239,7 +246,9 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     swept: list[list[int]] = []
     """Identities each sweep touched, ascending."""
     position: int = 0
-    """Position of the last outbox row."""
+    """Position of the last outbox row written by this transaction; 0 when it wrote none."""
+    damaged: list[int] = []
+    """Deliveries whose stored facts do not decode. They were leased and not given out: quarantined until the next start."""
 
 
 class FlowCount(msgspec.Struct, frozen=True, gc=False):

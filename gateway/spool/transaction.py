@@ -1,0 +1,212 @@
+"""Carries out a `Transaction` in SQL, inside a transaction that somebody else begins and commits.
+
+Promises: the fields are carried out in their order; the number of statements grows with the kinds of work and not with the rows, so a
+thread beside a busy event loop crosses the interpreter's lock a few times and not once a row; the moves of a delivery are those of
+`lifecycle.MOVES`, with one more rule: only the lease's holder may deliver, defer or release, while an end without delivery (failed,
+expired, cancelled) may also come to a queued delivery of any owner. It opens, commits and translates nothing: errors of apsw pass through.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import apsw
+import msgspec
+
+from gateway.spool.lifecycle import FINAL, State, may_move
+from gateway.spool.port import Acceptance, Change, Hold, Leased, LeaseRequest, NewFlow, Note, Release, Routed, Sweep, Transaction, Written
+from gateway.spool.queries import pieces, statement
+from gateway.spool.rows import LEASE_ROWS, facts_of, queued_from
+from gateway.spool.selection import where
+
+DAY = 86_400.0
+
+_Standing = list[tuple[int, int, int, int, int]]
+_standing = msgspec.json.Decoder(_Standing)
+_identities = msgspec.json.Decoder(list[int])
+
+
+class Work:
+    """One connection's way to carry out transactions, under one lease number (owner and epoch). `damaged` gathers what would not decode."""
+
+    def __init__(self, connection: apsw.Connection, lease: int, days: Iterable[int]) -> None:
+        self._connection = connection
+        self._lease = lease
+        self._days = set(days)
+        self.new_days: set[int] = set()
+        """Ledgers made by the transaction under way; kept by `keep`, forgotten by `undo`."""
+        self.damaged: list[int] = []
+
+    def carry_out(self, transaction: Transaction) -> Written:
+        """All of `transaction`, in the order of its fields."""
+        events: list[bytes] = []
+        self.damaged = []
+        if transaction.flows:
+            self._add_flows(transaction.flows)
+        if transaction.acceptances:
+            self._accept(transaction.acceptances, events)
+        stale: list[int] = []
+        if transaction.changes or transaction.releases:
+            stale = self._move(transaction.changes, transaction.releases, events)
+        if transaction.routed:
+            self._route(transaction.routed)
+        leased = [self._lease_some(request) for request in transaction.leases]
+        self._keep_rules(transaction.holds, transaction.holds_removed, transaction.notes)
+        swept = [self._sweep(sweep) for sweep in transaction.sweeps]
+        position = self._log(events + transaction.events if transaction.events else events, transaction.outbox_until)
+        return Written(leased, stale, swept, position, self.damaged)
+
+    def keep(self) -> None:
+        """The transaction is on disk."""
+        self._days |= self.new_days
+        self.new_days.clear()
+
+    def undo(self) -> None:
+        """The transaction was rolled back."""
+        self.new_days.clear()
+
+    def _rows(self, name: str, rows: Sequence[Sequence[Any]], day: int | None = None) -> None:
+        for start, end in pieces(len(rows)):
+            self._connection.execute(statement(name, end - start, day), tuple(chain.from_iterable(rows[start:end])))
+
+    def _one(self, name: str, bindings: tuple[Any, ...]) -> Any:
+        return self._connection.execute(statement(name), bindings).get
+
+    def _each(self, name: str, identities: Sequence[int], *before: Any) -> None:
+        """A statement about a set of identities."""
+        if identities:
+            self._connection.execute(statement(name), (*before, apsw.carray(array("q", identities))))
+
+    def _add_flows(self, flows: list[NewFlow]) -> None:
+        rows = []
+        for flow in flows:
+            key = flow.key
+            without = msgspec.json.encode(key.without).decode()
+            labels = (key.account, key.stream, key.campaign, key.priority, key.only, without)
+            rows.append((flow.number, key.provider, key.route, key.pool, *labels))
+        self._rows("flow.insert", rows)
+
+    def _accept(self, acceptances: list[Acceptance], events: list[bytes]) -> None:
+        messages, bodies, deliveries = [], [], []
+        for accepted in acceptances:
+            message = accepted.message
+            labels = (message.account, message.stream, message.campaign, message.message_id)
+            messages.append((message.id, len(accepted.deliveries), *labels, facts_of(message)))
+            bodies.append((message.id, accepted.content))
+            expires = accepted.expires
+            for new in accepted.deliveries:
+                state, lease = (1, self._lease) if new.leased else (0, 0)
+                envelope = (new.recipient, new.domain, new.return_path)
+                deliveries.append((new.id, message.id, new.flow, state, lease, new.due, expires, *envelope))
+            events += accepted.events
+        self._rows("message.insert", messages)
+        self._rows("body.insert", bodies)
+        self._rows("delivery.insert", deliveries)
+
+    def _move(self, changes: list[Change], releases: list[Release], events: list[bytes]) -> list[int]:
+        """Changes and releases; those that are refused are returned, and their events are not written."""
+        wanted = array("q", [change.delivery for change in changes] + [release.delivery for release in releases])
+        found = self._one("delivery.standing", (self._lease, apsw.carray(wanted)))
+        standing = {identity: rest for identity, *rest in _standing.decode(found)}
+        stale: list[int] = []
+        ended: list[tuple[Change, list[int]]] = []
+        kept: list[Change] = []
+        for change in changes:
+            stands = standing.pop(change.delivery, None)  # popped: a second change of one delivery in a transaction is stale too
+            if stands is None or not _allowed(State(stands[0]), change.state, mine=bool(stands[1])):
+                stale.append(change.delivery)
+                continue
+            events += change.events
+            if change.state in FINAL:
+                ended.append((change, stands))
+            else:
+                kept.append(change)
+        freed = []
+        for release in releases:
+            stands = standing.pop(release.delivery, None)
+            if stands is None or not stands[1]:
+                stale.append(release.delivery)
+            else:
+                freed.append((release.delivery, release.flow, release.due))
+        self._end(ended)
+        self._requeue(kept)
+        self._rows("delivery.release", freed)
+        return stale
+
+    def _end(self, ended: list[tuple[Change, list[int]]]) -> None:
+        """Final states: ledger rows first, then the deliveries go, and with the last one of a message its bytes."""
+        if not ended:
+            return
+        by_day: dict[int, list[tuple[int, int, float]]] = {}
+        number: dict[int, int] = {}
+        remaining: dict[int, int] = {}
+        for change, (_, _, message, left) in ended:
+            by_day.setdefault(int(change.at // DAY), []).append((change.delivery, int(change.state), change.at))
+            number[message] = number.get(message, 0) + 1
+            remaining[message] = left
+        for day, rows in by_day.items():
+            self._need_day(day)
+            self._rows("sent.insert", rows, day)
+        self._each("delivery.delete", [change.delivery for change, _ in ended])
+        gone = [message for message, count in number.items() if remaining[message] <= count]
+        self._each("body.delete", gone)
+        self._each("message.delete", gone)
+        self._rows("message.ended", [(message, count) for message, count in number.items() if remaining[message] > count])
+
+    def _need_day(self, day: int) -> None:
+        if day not in self._days and day not in self.new_days:
+            self._connection.execute(statement("sent.create", day=day))
+            self.new_days.add(day)
+
+    def _requeue(self, kept: list[Change]) -> None:
+        rows = []
+        for change in kept:
+            counters = (change.attempts, change.steps, change.unsure, change.sources_tried, change.eligible_until)
+            rows.append((change.delivery, change.flow, change.due, *counters, change.reason, change.at))
+        self._rows("delivery.requeue", rows)
+
+    def _route(self, routed: list[Routed]) -> None:
+        self._rows("delivery.route", [(move.delivery, move.flow, move.eligible_until) for move in routed])
+
+    def _lease_some(self, request: LeaseRequest) -> Leased:
+        found = LEASE_ROWS.decode(self._one("lease.find", (request.flow, request.now, request.limit)))
+        self._each("lease.take", [row[0] for row in found], self._lease, request.next_due)
+        next_due = self._one("lease.next_due", (request.flow,))
+        return Leased(request.flow, queued_from(found, self.damaged), next_due or 0.0)
+
+    def _keep_rules(self, holds: list[Hold], removed: list[int], notes: list[Note]) -> None:
+        for hold in holds:
+            self._connection.execute(statement("hold.put"), msgspec.structs.astuple(hold))
+        self._each("hold.delete", removed)
+        for note in notes:
+            if note.value is None:
+                self._connection.execute(statement("note.delete"), (note.key,))
+            else:
+                self._connection.execute(statement("note.put"), (note.key, note.value))
+
+    def _sweep(self, sweep: Sweep) -> list[int]:
+        condition, bindings = where(sweep.selection)
+        text = (
+            "SELECT json_group_array(id) FROM (SELECT delivery.id AS id FROM delivery LEFT JOIN message ON message.id = delivery.message"
+            f" WHERE state = 0 AND delivery.id > ? AND {condition} ORDER BY delivery.id LIMIT ?)"
+        )
+        touched = _identities.decode(self._connection.execute(text, (sweep.after, *bindings, sweep.limit)).get)
+        self._each(f"sweep.{sweep.action}", touched, sweep.at)
+        return touched
+
+    def _log(self, events: list[bytes], published: int) -> int:
+        """Events enter the outbox; published ones leave. The position of the last row."""
+        if published:
+            self._connection.execute(statement("outbox.trim"), (published,))
+        if not events:
+            return 0
+        self._connection.execute(statement("outbox.append"), (apsw.carray(tuple(events)),))
+        return self._connection.last_insert_rowid()
+
+
+def _allowed(before: State, after: State, mine: bool) -> bool:
+    """Whether a change may go from `before` to `after` (see the module's docstring)."""
+    if not may_move(before, after):
+        return False
+    return mine or (before is State.QUEUED and after in FINAL)
