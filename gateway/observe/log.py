@@ -1,0 +1,271 @@
+"""Every line that an operator reads: one function a line, and nowhere else. How lines are written is `gateway.observe.lines`.
+
+Nothing here holds secrets: callers pass names, addresses and replies, never passwords, keys or message content. Text from the network is
+escaped where it is written and cut to `lines.LONGEST_TEXT`. A function here never raises and never blocks. docs/operations/log.md explains
+the lines to people.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.calls import AttemptFacts
+from gateway.observe import lines
+from gateway.observe.lines import cut
+from mail.address import Address
+from mail.identity import to_text
+from mail.outcome import Delivered, Outcome
+from mail.reply import Reply
+
+# Life of the process.
+
+
+def started(version: str, node: str, hostname: str, data: str, config: str) -> None:
+    """The gateway starts; everything one wants to know first."""
+    lines.info("started", version=version, node=node, hostname=hostname, data=data, config=config)
+
+
+def listening(listener: str, address: str, tls: str) -> None:
+    """A door or the status page is open."""
+    lines.info("listening", listener=listener, address=address, tls=tls)
+
+
+def recovered(epoch: int, clean: bool, returned: int, queued: int, seconds: float) -> None:
+    """The spool is open. `returned` deliveries were under way when we stopped; each may have arrived already, and is tried again."""
+    (lines.info if clean else lines.warning)(
+        "spool recovered", epoch=epoch, clean=clean, returned=returned, queued=queued, seconds=round(seconds, 3)
+    )
+
+
+def stopping(why: str) -> None:
+    """No new work is taken; what is under way ends."""
+    lines.info("stopping", why=why)
+
+
+def stopped(clean: bool, seconds: float) -> None:
+    """The last line."""
+    lines.info("stopped", clean=clean, seconds=round(seconds, 3))
+
+
+def reloaded(config: str, restart_needed: Iterable[str] = ()) -> None:
+    """The configuration was read again. Keys in `restart_needed` changed, and wait for a restart."""
+    lines.info("configuration reloaded", config=config, restart_needed=list(restart_needed))
+
+
+def reload_refused(config: str, problems: Iterable[str]) -> None:
+    """The new configuration is bad; the old one stays in force."""
+    lines.error("configuration refused, the old one stays", config=config, problems=list(problems))
+
+
+def condition_broken(condition: str, why: str) -> None:
+    """/readyz turns to 503, or stays there."""
+    lines.error("not ready", condition=condition, why=cut(why))
+
+
+def condition_well(condition: str) -> None:
+    """A condition that was broken is well."""
+    lines.info("ready again", condition=condition)
+
+
+def bug(where: str, error: BaseException) -> None:
+    """Something happened that our code says cannot happen. Please report it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else ""
+    lines.error("bug", where=where, error=cut(f"{type(error).__name__}: {error}"), place=place)
+
+
+# The doors.
+
+
+def accepted(
+    *,
+    message: int,
+    recipients: int,
+    account: str,
+    stream: str,
+    campaign: str,
+    sender: str,
+    message_id: str,
+    size: int,
+    client: str,
+    helo: str,
+    listener: str,
+) -> None:
+    """A message is on disk and was answered 250."""
+    if not lines.informs():
+        return
+    fields = {
+        "event": "accepted",
+        "message": to_text(message),
+        "recipients": recipients,
+        "account": account,
+        "stream": stream,
+        "campaign": campaign,
+        "sender": sender,
+        "message_id": message_id,
+        "size": size,
+        "client": client,
+        "helo": helo,
+        "listener": listener,
+    }
+    lines.quick(fields)
+
+
+def refused(*, listener: str, client: str, account: str, command: str, reason: str, reply: Reply, detail: str = "") -> None:
+    """A command or message was refused at a door; `reason` is the word the metric counts by."""
+    lines.info(
+        "refused",
+        listener=listener,
+        client=client,
+        account=account,
+        command=command,
+        reason=reason,
+        reply=cut(str(reply)),
+        detail=cut(detail),
+    )
+
+
+def clientcut(*, listener: str, client: str, account: str, reason: str) -> None:
+    """We ended a client's connection: too slow, too many errors, a limit, a broken TLS handshake."""
+    lines.info("client cut", listener=listener, client=client, account=account, reason=cut(reason))
+
+
+def certificate_loaded(listener: str, file: str, expires: str) -> None:
+    """A certificate was read, at start or because its file changed."""
+    lines.info("certificate loaded", listener=listener, file=file, expires=expires)
+
+
+def certificate_refused(listener: str, file: str, error: str) -> None:
+    """A changed certificate cannot be used; the old one stays."""
+    lines.error("certificate refused, the old one stays", listener=listener, file=file, error=cut(error))
+
+
+def key_warning(domain: str, selector: str, warning: str) -> None:
+    """A DKIM key is weak, unreadable or unused."""
+    lines.warning("dkim key", domain=domain, selector=selector, warning=cut(warning))
+
+
+# The way out.
+
+
+def attempt(
+    *,
+    delivery: int,
+    message: int,
+    recipient: Address | str,
+    return_path: str,
+    account: str,
+    stream: str,
+    campaign: str,
+    number: int,
+    outcome: Outcome,
+    facts: AttemptFacts,
+    queued_at: float,
+    next_attempt_at: float = 0.0,
+    consequence: str = "",
+) -> None:
+    """One attempt ended: everything needed to answer a customer. `consequence` is what the refusal table made of it."""
+    if not lines.informs():
+        return
+    reply = outcome.reply if isinstance(outcome, Delivered) else outcome.verdict.reply
+    fields: dict[str, Any] = {
+        "event": "attempt",
+        "outcome": type(outcome).__name__.lower(),
+        "delivery": to_text(delivery),
+        "message": to_text(message),
+        "recipient": str(recipient),
+        "return_path": return_path,
+        "account": account,
+        "stream": stream,
+        "campaign": campaign,
+        "attempt": number,
+        "reply": cut(str(reply)),
+        "source": facts.lane.source,
+        "provider": facts.lane.provider,
+        "host": facts.host,
+        "address": facts.address,
+        "tls": facts.tls,
+        "signed_by": facts.signed_by,
+        "seconds": round(facts.ended - facts.started, 3),
+        "age": round(facts.ended - queued_at, 3),
+    }
+    if not isinstance(outcome, Delivered):
+        verdict = outcome.verdict
+        fields |= {"category": verdict.category, "fault": verdict.fault, "rule": verdict.rule, "phase": verdict.phase}
+        fields |= {"consequence": consequence, "next_attempt_in": round(next_attempt_at - facts.ended, 1) if next_attempt_at else 0}
+    lines.quick(fields)
+
+
+def ended(*, delivery: int, recipient: str, account: str, campaign: str, state: str, reason: str) -> None:
+    """A delivery ended without an attempt: expired, cancelled, or failed before a connection."""
+    lines.info(
+        "ended", delivery=to_text(delivery), recipient=recipient, account=account, campaign=campaign, state=state, reason=cut(reason)
+    )
+
+
+def duplicate_possible(*, delivery: int, recipient: str, why: str) -> None:
+    """The receiver may get this message twice."""
+    lines.warning("duplicate possible", delivery=to_text(delivery), recipient=recipient, why=cut(why))
+
+
+def connection_failed(*, source: str, provider: str, host: str, address: str, phase: str, reply: Reply, category: str) -> None:
+    """No usable connection to a host; no delivery was tried by it."""
+    lines.info(
+        "connection failed",
+        source=source,
+        provider=provider,
+        host=host,
+        address=address,
+        phase=phase,
+        category=category,
+        reply=cut(str(reply)),
+    )
+
+
+def lane_suspended(*, source: str, provider: str, seconds: float, why: str) -> None:
+    """A lane sends nothing for a while."""
+    lines.warning("lane suspended", source=source, provider=provider, seconds=round(seconds, 1), why=cut(why))
+
+
+def lane_resumed(*, source: str, provider: str, why: str) -> None:
+    """A lane sends again before its time."""
+    lines.info("lane resumed", source=source, provider=provider, why=cut(why))
+
+
+def source_missing(source: str, address: str, error: str) -> None:
+    """This machine does not have the address of a source; its lanes are suspended."""
+    lines.error("source address missing", source=source, address=address, error=cut(error))
+
+
+def no_overlap(host: str, why: str) -> None:
+    """A host answers pipelined transactions badly; for a day each of its replies is waited for."""
+    lines.warning("no overlap for a day", host=host, why=cut(why))
+
+
+# The core and the operator.
+
+
+def commit_failed(result: str, error: str) -> None:
+    """`full`: clients get 452 until there is space. `broken`: the process ends and recovers at its start."""
+    lines.error("commit failed", result=result, error=cut(error))
+
+
+def commit_slow(seconds: float, size: int) -> None:
+    """A commit took so long that clients and connections waited for it."""
+    lines.warning("commit slow", seconds=round(seconds, 3), size=size)
+
+
+def publishing_failed(sink: str, error: str, waiting: int) -> None:
+    """Events wait on disk and are tried again."""
+    lines.warning("publishing failed", sink=sink, error=cut(error), waiting=waiting)
+
+
+def commanded(name: str, arguments: dict[str, Any], result: str) -> None:
+    """An operator's command changed something."""
+    lines.info("command", name=name, arguments=arguments, result=cut(result))
+
+
+def command_failed(name: str, error: str) -> None:
+    """An operator's command could not be carried out."""
+    lines.warning("command failed", name=name, error=cut(error))

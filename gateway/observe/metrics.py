@@ -1,0 +1,279 @@
+"""Every metric of the gateway, in one place: what it is called, what it counts, and the one method that moves it.
+
+`DEFINITIONS` is the whole list; docs/metrics.md is printed from it. Callers say what happened (`accepted`, `attempted`, `committed` …) and
+never touch a Prometheus object. Two kinds of number exist: counters and histograms, moved as things happen (their label children are
+cached, about 0.3 us a step), and the *view*, a snapshot of queue, lanes and bounds that the core replaces every few seconds, so that a
+provider that has left the queue leaves the page too.
+
+The number of series is bounded: accounts are never a label, and of providers that no configuration names only the first `unnamed` get their
+own; the rest count as "other". Moving a metric never raises and never blocks.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+OTHER = "other"
+"""The provider label of providers beyond the bound."""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0)
+_MANY = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """One metric. `kind` is counter, gauge, histogram or view (a gauge taken from the last snapshot)."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+DEFINITIONS: tuple[Definition, ...] = (
+    Definition("mailwright_build_info", "gauge", "Always 1; the version is the label.", ("version",)),
+    Definition("mailwright_client_connections", "gauge", "Open connections of clients.", ("listener",)),
+    Definition("mailwright_messages_accepted_total", "counter", "Messages on disk and answered 250.", ("listener", "stream")),
+    Definition(
+        "mailwright_recipients_accepted_total", "counter", "Recipients of these messages: deliveries begun.", ("listener", "stream")
+    ),
+    Definition("mailwright_octets_accepted_total", "counter", "Octets of these messages.", ("listener", "stream")),
+    Definition("mailwright_refusals_total", "counter", "Commands and messages refused at our doors.", ("listener", "code", "reason")),
+    Definition("mailwright_attempts_total", "counter", "Attempts ended, whatever their end.", ("source", "provider")),
+    Definition(
+        "mailwright_attempt_seconds", "histogram", "Duration of an attempt, from MAIL to its end.", ("provider",), (*_SECONDS, 30.0, 60.0)
+    ),
+    Definition(
+        "mailwright_outcomes_total",
+        "counter",
+        "Outcomes: delivered, deferred, failed, unsure of attempts; expired and cancelled of deliveries without one.",
+        ("provider", "stream", "outcome", "category"),
+    ),
+    Definition("mailwright_delivery_seconds", "histogram", "Time from acceptance to delivery.", ("stream",), _LONG),
+    Definition("mailwright_connections_total", "counter", "Connections to next hops, by how they began.", ("source", "provider", "result")),
+    Definition("mailwright_signatures_total", "counter", "DKIM signatures made.", ("algorithm",)),
+    Definition("mailwright_dns_questions_total", "counter", "Questions to our DNS cache, by where the answer came from.", ("result",)),
+    Definition("mailwright_commit_seconds", "histogram", "Duration of a commit with its fsync.", (), _SECONDS),
+    Definition("mailwright_commit_size", "histogram", "Messages and outcomes in one commit.", (), _MANY),
+    Definition(
+        "mailwright_commit_failures_total", "counter", "Commits that failed: `full` wrote nothing, `broken` is unknown.", ("result",)
+    ),
+    Definition("mailwright_events_published_total", "counter", "Events written to a sink.", ("sink",)),
+    Definition("mailwright_reloads_total", "counter", "Reloads of the configuration.", ("result",)),
+    Definition("mailwright_log_lines_dropped_total", "counter", "Log lines dropped because standard error did not take them."),
+    Definition("mailwright_queue_deliveries", "view", "Deliveries in the queue, on disk.", ("provider", "state")),
+    Definition("mailwright_queue_due", "view", "Deliveries in the queue whose time has come.", ("provider",)),
+    Definition("mailwright_queue_oldest_seconds", "view", "Age of the oldest delivery in the queue.", ("provider",)),
+    Definition("mailwright_lane_connections", "view", "Open connections of a lane.", ("source", "provider")),
+    Definition("mailwright_lane_connections_limit", "view", "Connections a lane may have.", ("source", "provider")),
+    Definition("mailwright_lane_suspended", "view", "1 while a lane is suspended.", ("source", "provider")),
+    Definition("mailwright_bound_used", "view", "Used part of every queue, cache, pool and buffer, in its own unit.", ("bound",)),
+    Definition("mailwright_bound_limit", "view", "The bound of the same.", ("bound",)),
+    Definition("mailwright_spool_octets", "view", "Sizes of the spool: database, wal, free space of its disk.", ("part",)),
+    Definition("mailwright_events_waiting", "view", "Events on disk that a sink has not taken yet.", ("sink",)),
+    Definition("mailwright_condition_broken", "view", "1 while a condition of /readyz is broken.", ("condition",)),
+)
+
+
+class QueueView(msgspec.Struct, frozen=True, gc=False):
+    """Backlog of one provider. `oldest` is the age of its oldest delivery in seconds."""
+
+    provider: str
+    queued: int
+    leased: int = 0
+    due: int = 0
+    oldest: float = 0.0
+
+
+class LaneGauge(msgspec.Struct, frozen=True, gc=False):
+    """One lane."""
+
+    source: str
+    provider: str
+    connections: int
+    limit: int
+    suspended: bool = False
+
+
+class Bound(msgspec.Struct, frozen=True, gc=False):
+    """How full something bounded is."""
+
+    name: str
+    used: float
+    limit: float
+
+
+class View(msgspec.Struct, frozen=True):
+    """What the core sees of itself, replaced as a whole."""
+
+    queue: list[QueueView] = []
+    lanes: list[LaneGauge] = []
+    bounds: list[Bound] = []
+    spool: dict[str, float] = {}
+    waiting: dict[str, float] = {}
+    """Events not yet taken, by sink."""
+    conditions: dict[str, bool] = {}
+    """True: broken."""
+
+
+class Metrics:
+    """All metrics, on a registry of their own. Methods may be called from any thread."""
+
+    def __init__(self, version: str = "", providers: Iterable[str] = (), unnamed: int = 50) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._named = set(providers)
+        self._room = unnamed
+        self._children: dict[tuple[str, ...], Any] = {}
+        self._metrics: dict[str, Any] = {entry.name: self._make(entry) for entry in DEFINITIONS if entry.kind != "view"}
+        self._view = _ViewCollector()
+        self.registry.register(self._view)
+        ProcessCollector(registry=self.registry)
+        self._child("mailwright_build_info", version).set(1)
+        for result in ("ok", "refused"):  # an alert on a rate needs the series before its first step
+            self._child("mailwright_reloads_total", result)
+        for result in ("full", "broken"):
+            self._child("mailwright_commit_failures_total", result)
+
+    def _make(self, entry: Definition) -> Any:
+        if entry.kind == "histogram":
+            return Histogram(entry.name, entry.help, entry.labels, registry=self.registry, buckets=entry.buckets)
+        return {"counter": Counter, "gauge": Gauge}[entry.kind](entry.name, entry.help, entry.labels, registry=self.registry)
+
+    def _child(self, *key: str) -> Any:
+        """The child with these labels; `key` is the metric's name and its label values."""
+        child = self._children.get(key)
+        if child is None:
+            metric = self._metrics[key[0]]
+            child = self._children[key] = metric.labels(*key[1:]) if len(key) > 1 else metric
+        return child
+
+    def provider(self, name: str) -> str:
+        """`name`, or "other" when too many providers without a configuration already have a label."""
+        if name in self._named:
+            return name
+        if self._room <= 0:
+            return OTHER
+        self._room -= 1
+        self._named.add(name)
+        return name
+
+    def name_providers(self, providers: Iterable[str]) -> None:
+        """These always have their own label: called again after a reload."""
+        self._named.update(providers)
+
+    # The doors.
+
+    def client_connected(self, listener: str) -> None:
+        """A client's connection was accepted."""
+        self._child("mailwright_client_connections", listener).inc()
+
+    def client_left(self, listener: str) -> None:
+        """A client's connection ended."""
+        self._child("mailwright_client_connections", listener).dec()
+
+    def accepted(self, listener: str, stream: str, recipients: int, size: int) -> None:
+        """A message is on disk and was answered 250."""
+        self._child("mailwright_messages_accepted_total", listener, stream).inc()
+        self._child("mailwright_recipients_accepted_total", listener, stream).inc(recipients)
+        self._child("mailwright_octets_accepted_total", listener, stream).inc(size)
+
+    def refused(self, listener: str, code: int, reason: str) -> None:
+        """Something was refused. `reason` is a word of ours, never a client's text: it is a label."""
+        self._child("mailwright_refusals_total", listener, str(code), reason).inc()
+
+    # The way out.
+
+    def attempted(self, source: str, provider: str, stream: str, outcome: str, category: str, seconds: float) -> None:
+        """An attempt ended. `category` is "" when delivered."""
+        provider = self.provider(provider)
+        self._child("mailwright_attempts_total", source, provider).inc()
+        self._child("mailwright_attempt_seconds", provider).observe(seconds)
+        self._child("mailwright_outcomes_total", provider, stream, outcome, category).inc()
+
+    def ended(self, provider: str, stream: str, outcome: str, category: str) -> None:
+        """A delivery ended without an attempt: expired, cancelled, or failed before a connection."""
+        self._child("mailwright_outcomes_total", self.provider(provider), stream, outcome, category).inc()
+
+    def delivered(self, stream: str, seconds: float) -> None:
+        """A delivery ended well, `seconds` after its acceptance."""
+        self._child("mailwright_delivery_seconds", stream).observe(seconds)
+
+    def connected(self, source: str, provider: str, result: str) -> None:
+        """A connection was opened (`plain`, `tls`) or could not be (`failed`)."""
+        self._child("mailwright_connections_total", source, self.provider(provider), result).inc()
+
+    def signed(self, algorithm: str) -> None:
+        """A signature was made."""
+        self._child("mailwright_signatures_total", algorithm).inc()
+
+    def asked_dns(self, result: str) -> None:
+        """A question was answered: `cache`, `joined` (another waited already), `answer`, `missing`, `stale` or `failure`."""
+        self._child("mailwright_dns_questions_total", result).inc()
+
+    # The core.
+
+    def committed(self, size: int, seconds: float) -> None:
+        """A commit of `size` messages and outcomes is on disk."""
+        self._child("mailwright_commit_size").observe(size)
+        self._child("mailwright_commit_seconds").observe(seconds)
+
+    def commit_failed(self, result: str) -> None:
+        """A commit failed: `full` or `broken`."""
+        self._child("mailwright_commit_failures_total", result).inc()
+
+    def published(self, sink: str, events: int) -> None:
+        """Events reached a sink."""
+        self._child("mailwright_events_published_total", sink).inc(events)
+
+    def reloaded(self, result: str) -> None:
+        """The configuration was read again: `ok` or `refused`."""
+        self._child("mailwright_reloads_total", result).inc()
+
+    def log_lines_dropped(self, lines: int) -> None:
+        """The log could not be written."""
+        self._child("mailwright_log_lines_dropped_total").inc(lines)
+
+    def show(self, view: View) -> None:
+        """Replace the snapshot."""
+        self._view.view = view
+
+
+class _ViewCollector(Collector):
+    """Turns the last snapshot into samples when somebody asks. Replacing it is one assignment, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self.view = View()
+
+    def collect(self) -> Iterator[Metric]:
+        rows = _rows(self.view)
+        for entry in DEFINITIONS:
+            if entry.kind == "view":
+                family = GaugeMetricFamily(entry.name, entry.help, labels=entry.labels)
+                for labels, value in rows[entry.name]:
+                    family.add_metric(labels, value)
+                yield family
+
+
+def _rows(view: View) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+    """The samples of every `view` metric: label values and value."""
+    queue, lanes = view.queue, view.lanes
+    return {
+        "mailwright_queue_deliveries": [
+            row for one in queue for row in (((one.provider, "queued"), one.queued), ((one.provider, "leased"), one.leased))
+        ],
+        "mailwright_queue_due": [((one.provider,), one.due) for one in queue],
+        "mailwright_queue_oldest_seconds": [((one.provider,), one.oldest) for one in queue],
+        "mailwright_lane_connections": [((one.source, one.provider), one.connections) for one in lanes],
+        "mailwright_lane_connections_limit": [((one.source, one.provider), one.limit) for one in lanes],
+        "mailwright_lane_suspended": [((one.source, one.provider), float(one.suspended)) for one in lanes],
+        "mailwright_bound_used": [((one.name,), one.used) for one in view.bounds],
+        "mailwright_bound_limit": [((one.name,), one.limit) for one in view.bounds],
+        "mailwright_spool_octets": [((part,), value) for part, value in view.spool.items()],
+        "mailwright_events_waiting": [((sink,), value) for sink, value in view.waiting.items()],
+        "mailwright_condition_broken": [((name,), float(broken)) for name, broken in view.conditions.items()],
+    }
