@@ -11,8 +11,9 @@ _HEAD = """# Metrics
 Served as Prometheus text on `/metrics` of the status page (`[http] address`, by default 127.0.0.1:2580). This page is written from
 `gateway/observe/metrics.py` by `make docs`; do not edit it.
 
-A *view* is a gauge that the gateway sets a few seconds before it is read; a row that no longer exists is no longer shown. Provider labels are
-the configured and shipped providers, and the first 50 others; the rest are `other`. No label ever holds an account, an address or a campaign.
+A *view* is a gauge that the gateway sets a few seconds before it is read; a row that no longer exists is no longer shown. Provider
+labels are the configured and shipped providers, and the first 50 others; the rest are `other`. No label ever holds an account, an address
+or a campaign.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|
