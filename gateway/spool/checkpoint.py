@@ -12,7 +12,7 @@ import apsw
 from gateway.spool.connection import PAGE_SIZE, open_checkpointer, translated
 
 START_PART = 4
-"""A passive checkpoint starts when the log has grown by this part of its limit. Fewer and larger ones write less: freed pages are reused."""
+"""A passive checkpoint starts when the log has grown by this part of its limit. Fewer and larger ones write less: free pages are reused."""
 
 
 class Checkpointer:

@@ -1,7 +1,7 @@
 """Opening the spool's file, and the one place where errors of apsw become those of the port.
 
 `page_size` and `auto_vacuum` can only be set while the file is empty, so creation is here. Readers and the checkpointer open the same
-file by connections of their own; only the writer's connection changes it. Never opened over a network file system (WAL needs shared memory).
+file by connections of their own; only the writer's connection changes it. Not for network file systems (WAL needs shared memory).
 """
 
 import os

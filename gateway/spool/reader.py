@@ -96,8 +96,8 @@ class SqliteReader:
     def sent(self, delivery: int) -> LedgerEntry | None:
         """The ledger row of a delivery that ended within the return window: looked for in each day, the newest first."""
         for (day,) in reversed(self._rows("sent.days")):
-            for identity, *texts, state, at in self._rows("sent.find", (delivery,), day):
-                return LedgerEntry(identity, *texts, State(state), at)
+            for identity, recipient, account, stream, campaign, message_id, state, at in self._rows("sent.find", (delivery,), day):
+                return LedgerEntry(identity, recipient, account, stream, campaign, message_id, State(state), at)
         return None
 
     def close(self) -> None:

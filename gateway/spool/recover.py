@@ -4,6 +4,8 @@ Deliveries go back in slices, each its own transaction, so that a start that is 
 due times are those written with the lease: a crash never hammers a receiver. Rows of other owners stay as they are.
 """
 
+from typing import Any
+
 import apsw
 
 from gateway.spool.port import Hold, Recovered
@@ -20,31 +22,29 @@ def lease_number(owner: int, epoch: int) -> int:
 
 def ledger_days(connection: apsw.Connection) -> list[int]:
     """Days that have a sent ledger, oldest first."""
-    return [day for (day,) in connection.execute(statement("sent.days")).fetchall()]
+    return [day for (day,) in _rows(connection, "sent.days")]
 
 
 def start(connection: apsw.Connection, owner: int) -> Recovered:
     """Open a new epoch of `owner` and bring its deliveries back."""
-    before = connection.execute(statement("node.get"), (owner,)).fetchall()
+    before = _rows(connection, "node.get", owner)
     clean = not before or bool(before[0][1])  # a spool that is new was not stopped badly
     with connection:
         connection.execute(statement("node.start"), (owner,))
-    epoch = connection.execute(statement("node.get"), (owner,)).fetchall()[0][0]
+    epoch = _rows(connection, "node.get", owner)[0][0]
     returned = _give_back(connection, owner)
     with connection:
         connection.execute(statement("recover.forget_flows"))
-    flows = [flow_from(row) for row in connection.execute(statement("recover.flows")).fetchall()]
-    holds = [Hold(*row) for row in connection.execute(statement("hold.all")).fetchall()]
-    position = connection.execute(statement("outbox.position")).get or 0
+    flows = [flow_from(row) for row in _rows(connection, "recover.flows")]
+    holds = [Hold(*row) for row in _rows(connection, "hold.all")]
+    position = _number(connection, "outbox.position")
     return Recovered(owner, epoch, last_identity(connection), returned, flows, holds, position, clean)
 
 
 def last_identity(connection: apsw.Connection) -> int:
     """The largest identity that the file knows: in the queue, and in the sent ledger."""
-    last = connection.execute(statement("recover.last_identity")).get or 0
-    for day in ledger_days(connection):
-        last = max(last, connection.execute(statement("sent.last", day=day)).get or 0)
-    return int(last)
+    last = _number(connection, "recover.last_identity")
+    return max([last, *(_number(connection, "sent.last", day) for day in ledger_days(connection))])
 
 
 def _give_back(connection: apsw.Connection, owner: int) -> int:
@@ -56,3 +56,12 @@ def _give_back(connection: apsw.Connection, owner: int) -> int:
         returned += number
         if number < SLICE:
             return returned
+
+
+def _rows(connection: apsw.Connection, name: str, *bindings: Any) -> list[Any]:
+    return connection.execute(statement(name), bindings).fetchall()
+
+
+def _number(connection: apsw.Connection, name: str, day: int | None = None) -> int:
+    found: Any = connection.execute(statement(name, day=day)).get
+    return int(found or 0)

@@ -54,5 +54,6 @@ def queued_from(rows: Iterable[Sequence[Any]], damaged: list[int]) -> list[Queue
 
 def flow_from(row: Sequence[Any]) -> NewFlow:
     """A row of `recover.flows` as a value."""
-    number, *texts, without = row
-    return NewFlow(number, FlowKey(*texts, without=_without.decode(without)))
+    number, provider, route, pool, account, stream, campaign, priority, only, without = row
+    key = FlowKey(provider, route, pool, account, stream, campaign, priority, only, _without.decode(without))
+    return NewFlow(number, key)

@@ -24,7 +24,7 @@ def slice_of_work(connection: apsw.Connection, first_day_kept: int) -> bool:
     if days and days[0] < first_day_kept:
         _trim_day(connection, days[0])
         return True
-    free = connection.pragma("freelist_count")
+    free = int(connection.pragma("freelist_count"))
     if free <= PAGES_KEPT:
         return False
     connection.execute(f"PRAGMA incremental_vacuum({min(PAGES_SLICE, free - PAGES_KEPT)})").fetchall()
