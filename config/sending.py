@@ -44,6 +44,9 @@ class Retry(Model):
     longest: Duration = Field(14_400.0, gt=0, description="Longest delay.")
     jitter: float = Field(0.1, ge=0, le=0.5, description="Part of a delay, at most, that chance adds or takes away.")
     lifetime: Duration = Field(259_200.0, gt=0, description="Time after acceptance at which a delivery expires.")
+    greylisted: Duration = Field(300.0, gt=0, description="Delay after greylisting; the same source tries again.")
+    unsure: Duration = Field(900.0, gt=0, description="Delay after a reply lost behind the final dot.")
+    rest: Duration = Field(60.0, gt=0, description="Least delay after a rate or reputation limit; the lane may rest longer.")
 
 
 class Stream(Model):
@@ -52,7 +55,9 @@ class Stream(Model):
     name: str = Field(description="Name, as header fields and events carry it.")
     kind: Literal["transactional", "marketing"] = Field("marketing", description="Transactional mail has no campaign.")
     pool: str = Field("default", description="Pool of sources it leaves by.")
-    priority: Literal["high", "normal", "low"] = Field("normal", description="Class; a higher one is served first, each has a reserved share.")
+    priority: Literal["high", "normal", "low"] = Field(
+        "normal", description="Class; a higher one is served first, each has a reserved share."
+    )
     retry: Retry = Field(default_factory=Retry, description="Retry schedule.")
     unsure: Literal["retry", "fail"] = Field(
         "retry", description="A reply lost after the final dot: retried once after 15 minutes (a duplicate is possible), or not at all."
@@ -117,7 +122,9 @@ class Dns(Model):
     longest_ttl: Duration = Field(3600.0, description="Answers are asked again after this, whatever their TTL.")
     negative_ttl: Duration = Field(300.0, description="How long a missing name is remembered, at most.")
     stale: Duration = Field(86_400.0, description="How long an old answer is used while the servers do not answer.")
-    allow_private: bool = Field(False, description="Deliver to private, loopback and own addresses found in an MX. For the sandbox and tests.")
+    allow_private: bool = Field(
+        False, description="Deliver to private, loopback and own addresses found in an MX. For the sandbox and tests."
+    )
     port: int = Field(25, ge=1, le=65_535, description="SMTP port of MX hosts. Other than 25 only in tests.")
 
 

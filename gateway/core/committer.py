@@ -26,6 +26,7 @@ from gateway.spool.port import (
     SpoolBroken,
     SpoolError,
     SpoolFull,
+    SpoolRefused,
     Sweep,
     Transaction,
     Written,
@@ -232,14 +233,17 @@ class Committer:
             self._work.set()
 
     async def _write_or_shed(self, transaction: Transaction, acceptances: list[tuple[Acceptance, asyncio.Future[None]]]) -> Written:
-        """Write; on a full disk refuse the acceptances and write the rest, which frees space."""
+        """Write; on a full disk, or when the spool refuses a bug of ours, refuse the acceptances and write the rest, which frees space."""
         try:
             written = await self._writer.write(transaction)
-        except SpoolFull as full:
-            self._set_full(True)
+        except (SpoolFull, SpoolRefused) as refusal:
+            if isinstance(refusal, SpoolFull):
+                self._set_full(True)
+            elif not acceptances:
+                raise
             for _, future in acceptances:
                 if not future.done():
-                    future.set_exception(full)
+                    future.set_exception(refusal)
             acceptances.clear()
             lean = Transaction(
                 flows=transaction.flows,

@@ -284,7 +284,7 @@ class Engine:
         self._controller.closed(closed.permit, verdict, closed.host, now)
         if closed.trouble is not None:
             lane = connection.permit.opening.lane
-            self._observer.connection_trouble(f"{lane.source}/{lane.provider}", closed.host, closed.trouble)
+            self._observer.connection_trouble(lane.source, lane.provider, closed.host, closed.trouble)
             if not self._others_open(connection.permit):
                 self._route_trouble(connection.permit, closed.trouble, closed.host, now)
         self.turn_soon()

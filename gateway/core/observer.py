@@ -25,7 +25,7 @@ class Observer(Protocol):
     def suppressed(self, message: Message, recipient: str, reason: str) -> None:
         """A recipient was not queued, or not tried."""
 
-    def connection_trouble(self, lane: str, host: str, outcome: Outcome) -> None:
+    def connection_trouble(self, source: str, provider: str, host: str, outcome: Outcome) -> None:
         """A connection could not be made or used."""
 
     def committed(self, size: int, seconds: float) -> None:

@@ -95,6 +95,11 @@ class UnroutedDeliveries:
         self._news = True
         self._kick.set()
 
+    def look_again(self) -> None:
+        """Deliveries lost their route (reroute): look at everything on disk."""
+        self._look_at = 0.0
+        self._kick.set()
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:

@@ -16,25 +16,16 @@ from gateway.core.held import Held
 from gateway.delivery.refusal import Action, Past, action_for
 from gateway.spool.lifecycle import State
 from gateway.spool.port import UNROUTED, Change, FlowKey
-from gateway.traffic.retry import Retried, next_attempt
+from gateway.traffic.retry import Retried, RetryDecision, after_greylisting, after_unsure, next_attempt, when_the_lane_allows
 from mail.event import Event, EventKind, seal, timestamp
 from mail.identity import to_text
 from mail.outcome import Category, Delivered, Fault, Outcome, Unsure, Verdict, is_hard
 
-GREYLIST_DELAY = 300.0
-"""Seconds after which a greylisted delivery is tried again from the same source."""
-
 SAME_SOURCE_GRACE = 3600.0
-"""Seconds after that retry is due for which the delivery stays bound to its source."""
+"""Seconds after a greylisted delivery's retry is due for which it stays bound to its source."""
 
 EXCLUSION = 86_400.0
 """Seconds for which a source is excluded for a delivery after an IP-reputation refusal."""
-
-LANE_REST = 60.0
-"""Least seconds before a delivery that met a rate or reputation limit is tried again; the lane itself may rest longer."""
-
-UNSURE_DELAY = 900.0
-"""Seconds after which an unsure delivery is tried once more."""
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -109,36 +100,36 @@ class Settler:
         return msgspec.structs.replace(self._fail(held, settlement, verdict, now), counted_by_breaker=True)
 
     def _retry(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        retry = self._stream(held).retry
-        decision = next_attempt(retry, held.steps, now, held.message.received_at, self._random)
-        if not isinstance(decision, Retried) or decision.due >= held.expires:
-            return self._expired(held, settlement, verdict, now)
-        return self._deferred(held, settlement, verdict, now, decision.due, steps=decision.steps)
+        decision = next_attempt(self._stream(held).retry, held.steps, now, held.message.received_at, self._random)
+        return self._deferred(held, settlement, verdict, now, decision)
 
     def _retry_lane(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        return self._deferred(held, settlement, verdict, now, now + self._rest(held))
+        retry = self._stream(held).retry
+        until = now + retry.rest * (1.0 + retry.jitter * self._random.random())
+        decision = when_the_lane_allows(retry, held.steps, until, now, held.message.received_at)
+        return self._deferred(held, settlement, verdict, now, decision)
 
     def _retry_same_source(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        due = now + min(GREYLIST_DELAY, self._stream(held).retry.longest)
+        decision = after_greylisting(self._stream(held).retry, held.steps, now, held.message.received_at, self._random)
         key = self._key(held)
-        if key is None:
-            return self._retry(held, settlement, verdict, now)
+        if key is None or not isinstance(decision, Retried):
+            return self._deferred(held, settlement, verdict, now, decision)
         bound = msgspec.structs.replace(key, only=settlement.facts.lane.source, without=())
-        return self._deferred(held, settlement, verdict, now, due, key=bound, eligible_until=due + SAME_SOURCE_GRACE)
+        return self._deferred(held, settlement, verdict, now, decision, key=bound, eligible_until=decision.due + SAME_SOURCE_GRACE)
 
     def _other_source(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         key = self._key(held)
         if key is None:
             return self._retry(held, settlement, verdict, now)
-        without = tuple(sorted({*key.without, settlement.facts.lane.source}))
-        excluded = msgspec.structs.replace(pool_flow(key), without=without)
+        excluded = msgspec.structs.replace(pool_flow(key), without=tuple(sorted({*key.without, settlement.facts.lane.source})))
+        decision = Retried(now, held.steps)
         return self._deferred(
-            held, settlement, verdict, now, now, key=excluded, eligible_until=now + EXCLUSION, sources_tried=held.sources_tried + 1
+            held, settlement, verdict, now, decision, key=excluded, eligible_until=now + EXCLUSION, sources_tried=held.sources_tried + 1
         )
 
     def _retry_unsure(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        due = now + min(UNSURE_DELAY, self._stream(held).retry.longest)
-        return self._deferred(held, settlement, verdict, now, due, unsure=held.unsure + 1)
+        decision = after_unsure(self._stream(held).retry, held.steps, now, held.message.received_at)
+        return self._deferred(held, settlement, verdict, now, decision, unsure=held.unsure + 1)
 
     # Shared ends.
 
@@ -148,16 +139,16 @@ class Settler:
         settlement: Settlement,
         verdict: Verdict,
         now: float,
-        due: float,
+        decision: RetryDecision,
         *,
-        steps: int | None = None,
         key: FlowKey | None = None,
         eligible_until: float | None = None,
         unsure: int | None = None,
         sources_tried: int | None = None,
     ) -> Settled:
-        if due >= held.expires:
+        if not isinstance(decision, Retried) or decision.due >= held.expires:
             return self._expired(held, settlement, verdict, now)
+        due = decision.due
         event = msgspec.structs.replace(self._event(held, settlement, EventKind.DEFERRED, verdict, now), next_attempt_at=due)
         change = Change(
             held.id,
@@ -167,7 +158,7 @@ class Settler:
             flow=self._flows.number(key) if key is not None else -1,
             due=due,
             attempts=held.attempts + 1,
-            steps=held.steps if steps is None else steps,
+            steps=decision.steps,
             unsure=held.unsure if unsure is None else unsure,
             sources_tried=held.sources_tried if sources_tried is None else sources_tried,
             eligible_until=held.eligible_until if eligible_until is None else eligible_until,
@@ -178,10 +169,6 @@ class Settler:
     def _expired(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         event = self._event(held, settlement, EventKind.EXPIRED, verdict, now)
         return Settled(Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts + 1), EventKind.EXPIRED, 0.0)
-
-    def _rest(self, held: Held) -> float:
-        retry = self._stream(held).retry
-        return min(LANE_REST, retry.longest) * (1.0 + retry.jitter * self._random.random())
 
     def _stream(self, held: Held) -> Stream:
         return self._streams.get(held.message.stream)

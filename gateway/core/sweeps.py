@@ -25,7 +25,8 @@ from gateway.spool.port import UNROUTED, Note, Routed, Selection, Spool, SpoolEr
 SLICE = 1000
 EVERY = 5.0
 """Seconds between looks for what expires."""
-OPERATION = "operation."
+OPERATIONS = "operations"
+"""Note that lists the operations that are not done."""
 
 Action = Literal["retry", "reroute", "cancel", "expire"]
 
@@ -53,7 +54,7 @@ class Sweeper:
         settler: Settler,
         observer: Observer,
         clock: Callable[[], float],
-        on_rerouted: Callable[[str], None],
+        on_rerouted: Callable[[], None],
     ) -> None:
         self._spool = spool
         self._committer = committer
@@ -64,12 +65,15 @@ class Sweeper:
         self._observer = observer
         self._clock = clock
         self._on_rerouted = on_rerouted
+        self._unfinished: dict[int, Operation] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
-    def start(self, unfinished: list[Operation]) -> None:
+    def start(self) -> None:
         """Begin the looks by time, and go on with operations that a crash interrupted."""
         self._keep(asyncio.get_running_loop().create_task(self._by_time(), name="sweeps"))
-        for operation in unfinished:
+        noted = self._spool.note(OPERATIONS)
+        for operation in msgspec.json.decode(noted, type=list[Operation]) if noted else []:
+            self._unfinished[operation.id] = operation
             self._keep(asyncio.get_running_loop().create_task(self.carry_out(operation), name=f"operation {operation.id}"))
 
     async def close(self) -> None:
@@ -108,7 +112,7 @@ class Sweeper:
         page = self._spool.lapsed(now, SLICE)
         for queued in page:
             if queued.flow != UNROUTED:
-                self._committer.routed(Routed(queued.id, self._flows.number(pool_flow(self._flows.key(queued.flow)))))
+                self._committer.routed(Routed(queued.id, self._flows.number(pool_flow(self._flows.key(queued.flow))), 0.0))
         if page:
             await self._committer.flush()
             self._windows.look()
@@ -118,7 +122,8 @@ class Sweeper:
 
     async def operate(self, operation: Operation) -> int:
         """Note the operation, carry it out; how many deliveries it touched."""
-        self._committer.note(Note(f"{OPERATION}{operation.id}", msgspec.json.encode(operation)))
+        self._unfinished[operation.id] = operation
+        self._note_unfinished()
         await self._committer.flush()
         task = asyncio.get_running_loop().create_task(self.carry_out(operation), name=f"operation {operation.id}")
         self._keep(task)
@@ -132,9 +137,13 @@ class Sweeper:
             touched = await self._sweep(operation)
         else:
             touched = await self._end_all(operation)
-        self._committer.note(Note(f"{OPERATION}{operation.id}", None))
+        self._unfinished.pop(operation.id, None)
+        self._note_unfinished()
         await self._committer.flush()
         return touched
+
+    def _note_unfinished(self) -> None:
+        self._committer.note(Note(OPERATIONS, msgspec.json.encode(list(self._unfinished.values()))))
 
     def _put_back(self, selection: Selection) -> None:
         """Windows of flows that may match go to disk, so that the sweep sees their deliveries."""
@@ -152,7 +161,7 @@ class Sweeper:
             after = swept[-1]
         self._windows.look()
         if operation.action == "reroute":
-            self._on_rerouted("")
+            self._on_rerouted()
         return touched
 
     async def _end_all(self, operation: Operation) -> int:
@@ -181,11 +190,6 @@ class Sweeper:
 
     def _provider(self, held: Held) -> str:
         return "" if held.flow == UNROUTED else self._flows.key(held.flow).provider
-
-
-def unfinished_operations(notes: list[bytes]) -> list[Operation]:
-    """The operations that were noted and not done."""
-    return [msgspec.json.decode(note, type=Operation) for note in notes]
 
 
 def matches(selection: Selection, held: Held, provider: str) -> bool:

@@ -1,0 +1,195 @@
+"""What the calls do. Each is a few lines over the core; the core decides how.
+
+Reads go to the spool in bounded pages; changes go through the committer like everything else, in slices, and survive a crash.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from gateway.admin.calls import (
+    CallError,
+    ChangeQueue,
+    HoldQueue,
+    LaneName,
+    ListQueue,
+    Nothing,
+    ReleaseQueue,
+    Result,
+    ShowDelivery,
+)
+from gateway.calls import Lane
+from gateway.core.core import Core
+from gateway.core.sweeps import Action, Operation
+from gateway.spool.port import Hold, Queued, Selection
+from mail.event import timestamp
+from mail.identity import from_text, to_text
+
+MOST_ROWS = 1000
+HOLD_FIELDS = ("provider", "account", "stream", "campaign", "domain", "source")
+
+
+class Console:
+    """The calls over one core."""
+
+    def __init__(self, core: Core, status: Callable[[], dict[str, Any]]) -> None:
+        self._core = core
+        self._status = status
+        self._calls: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Awaitable[Result]]]] = {
+            "status": (Nothing, self._status_call),
+            "queue.list": (ListQueue, self._list),
+            "queue.show": (ShowDelivery, self._show),
+            "queue.retry": (ChangeQueue, lambda arguments: self._change("retry", arguments)),
+            "queue.reroute": (ChangeQueue, lambda arguments: self._change("reroute", arguments)),
+            "queue.cancel": (ChangeQueue, lambda arguments: self._change("cancel", arguments)),
+            "queue.expire": (ChangeQueue, lambda arguments: self._change("expire", arguments)),
+            "queue.hold": (HoldQueue, self._hold),
+            "queue.release": (ReleaseQueue, self._release),
+            "queue.holds": (Nothing, self._holds),
+            "lanes.list": (Nothing, self._lanes),
+            "lanes.suspend": (LaneName, self._suspend),
+            "lanes.resume": (LaneName, self._resume),
+        }
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> Result:
+        """Carry out one call. Raises CallError with a sentence for the caller."""
+        entry = self._calls.get(name)
+        if entry is None:
+            raise CallError(f"no such call: {name[:60]}; there are {', '.join(sorted(self._calls))}")
+        kind, carry_out = entry
+        try:
+            typed = msgspec.convert(arguments, type=kind)
+        except msgspec.ValidationError as error:
+            raise CallError(f"{name}: {error}") from error
+        return await carry_out(typed)
+
+    async def _status_call(self, arguments: Nothing) -> Result:
+        return self._status()
+
+    async def _list(self, arguments: ListQueue) -> Result:
+        after = from_text(arguments.after) if arguments.after else 0
+        if after is None:
+            raise CallError(f"not a delivery: {arguments.after}")
+        limit = max(1, min(arguments.limit, MOST_ROWS))
+        selection = arguments.selection(self._core.clock())
+        rows, total = await asyncio.get_running_loop().run_in_executor(None, self._page, selection, after, limit)
+        return {"deliveries": [queued_view(queued) for queued in rows], "total": total, "more": total > len(rows)}
+
+    def _page(self, selection: Selection, after: int, limit: int) -> tuple[list[Queued], int]:
+        """In a thread of its own with a reader of its own: a large count must not stop the mail."""
+        reader = self._core.ports.open_reader()
+        try:
+            return reader.find(selection, after, limit), reader.count(selection)
+        finally:
+            reader.close()
+
+    async def _show(self, arguments: ShowDelivery) -> Result:
+        identity = from_text(arguments.id)
+        if identity is None:
+            raise CallError(f"not a delivery: {arguments.id}")
+        found = self._core.ports.spool.find(Selection(ids=[identity]), 0, 1)
+        if found:
+            key = self._core.flows.key(found[0].flow) if found[0].flow else None
+            flow = None if key is None else msgspec.to_builtins(key)
+            held = self._core.held.get(identity)
+            place = "on disk" if held is None else "in a window" if held.permit == 0 else "on a connection"
+            return {**queued_view(found[0]), "flow": flow, "place": place, "return_path": found[0].return_path}
+        ended = self._core.ports.spool.sent(identity)
+        if ended is None:
+            raise CallError(f"no delivery {arguments.id} in the queue or the sent ledger")
+        return {
+            "delivery": arguments.id,
+            "state": ended.state.name.lower(),
+            "recipient": ended.recipient,
+            "account": ended.account,
+            "stream": ended.stream,
+            "campaign": ended.campaign,
+            "message_id": ended.message_id,
+            "ended": timestamp(ended.at),
+        }
+
+    async def _change(self, action: Action, arguments: ChangeQueue) -> Result:
+        selection = arguments.selection(self._core.clock())
+        if selection == Selection() and not arguments.everything:
+            raise CallError("say which deliveries (id, domain, provider, account, stream, campaign or age), or everything")
+        matched = await asyncio.get_running_loop().run_in_executor(None, self._count, selection)
+        if arguments.dry_run:
+            return {"action": action, "dry_run": True, "matched": matched, "touched": 0}
+        now = self._core.clock()
+        operation = Operation(self._core.identities.next(now), action, selection, now, arguments.reason[:500])
+        return {"action": action, "dry_run": False, "matched": matched, "touched": await self._core.sweeper.operate(operation)}
+
+    def _count(self, selection: Selection) -> int:
+        reader = self._core.ports.open_reader()
+        try:
+            return reader.count(selection)
+        finally:
+            reader.close()
+
+    async def _hold(self, arguments: HoldQueue) -> Result:
+        fields = {name: getattr(arguments, name) for name in HOLD_FIELDS}
+        if not any(fields.values()):
+            raise CallError("say what to hold: provider, account, stream, campaign, domain or source")
+        now = self._core.clock()
+        until = now + arguments.seconds if arguments.seconds else 0.0
+        hold = Hold(self._core.identities.next(now), now, until, reason=arguments.reason[:500], **fields)
+        if not arguments.dry_run:
+            self._core.hold(hold)
+            await self._core.committer.flush()
+        return {"hold": to_text(hold.id), "dry_run": arguments.dry_run}
+
+    async def _release(self, arguments: ReleaseQueue) -> Result:
+        released = [hold.id for hold in self._core.holds.values() if _means(arguments, hold)]
+        if not released:
+            raise CallError("no such hold; `mailwright queue holds` lists them")
+        if not arguments.dry_run:
+            for identity in released:
+                self._core.release(identity)
+            await self._core.committer.flush()
+        return {"released": [to_text(identity) for identity in released], "dry_run": arguments.dry_run}
+
+    async def _holds(self, arguments: Nothing) -> Result:
+        return {"holds": [{**msgspec.to_builtins(hold), "id": to_text(hold.id)} for hold in self._core.holds.values()]}
+
+    async def _lanes(self, arguments: Nothing) -> Result:
+        lanes = self._core.ports.controller.lanes(self._core.clock())
+        return {"lanes": [msgspec.to_builtins(lane) for lane in lanes]}
+
+    async def _suspend(self, arguments: LaneName) -> Result:
+        now = self._core.clock()
+        self._core.ports.controller.suspend(Lane(arguments.source, arguments.provider), now + arguments.seconds, arguments.reason, now)
+        return {"suspended": f"{arguments.source}/{arguments.provider}", "until": timestamp(now + arguments.seconds)}
+
+    async def _resume(self, arguments: LaneName) -> Result:
+        self._core.ports.controller.resume(Lane(arguments.source, arguments.provider))
+        self._core.windows.look()
+        self._core.engine.turn_soon()
+        return {"resumed": f"{arguments.source}/{arguments.provider}"}
+
+
+def _means(arguments: ReleaseQueue, hold: Hold) -> bool:
+    if arguments.hold:
+        return to_text(hold.id) == arguments.hold.lower()
+    return all(getattr(hold, name) == getattr(arguments, name) for name in HOLD_FIELDS)
+
+
+def queued_view(queued: Queued) -> Result:
+    """A delivery in the queue, for people."""
+    message = queued.message
+    return {
+        "delivery": to_text(queued.id),
+        "message": to_text(message.id),
+        "state": queued.state.name.lower(),
+        "recipient": queued.recipient,
+        "sender": message.sender.text,
+        "account": message.account,
+        "stream": message.stream,
+        "campaign": message.campaign,
+        "accepted": timestamp(message.received_at),
+        "due": timestamp(queued.due),
+        "expires": timestamp(queued.expires),
+        "attempts": queued.attempts,
+        "reason": queued.reason,
+    }

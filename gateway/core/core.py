@@ -1,0 +1,243 @@
+"""The core of a node, put together: committer, windows, feeder, engine, routing, sweeps, outbox around one spool.
+
+Doors call `accept`; sessions call the engine; the console calls the methods below. The core keeps the order of start and stop: recover, then
+committer, outbox, routing, feeder; doors open last and close first. An orderly stop puts everything back and closes the spool clean.
+
+Bad days: a broken spool ends everything by `on_broken`; a full disk breaks the condition `spool-full` until a commit succeeds.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from config.settings import Settings
+from gateway.calls import Committed, Message, Refused, Submission
+from gateway.core.acceptance import Acceptor, SuppressionView
+from gateway.core.committer import Committer, TransactionWriter
+from gateway.core.engine import Engine, Session
+from gateway.core.flows import FlowRegistry, Streams
+from gateway.core.held import Held, HeldDeliveries
+from gateway.core.observer import Observer
+from gateway.core.outbox import Outbox
+from gateway.core.routing import UnroutedDeliveries
+from gateway.core.settlement import Settler
+from gateway.core.sweeps import Sweeper
+from gateway.core.windows import FlowWindows
+from gateway.delivery.route import Route, Router
+from gateway.spool.port import FlowCount, Hold, NewFlow, Queued, Recovered, Selection, Spool, SpoolError
+from gateway.traffic.breaker import Breaker
+from gateway.traffic.controller import Controller
+from mail.identity import IdentitySource
+
+
+class SpoolReader(Protocol):
+    """A reader of one's own, for long reads in another thread."""
+
+    def find(self, selection: Selection, after: int, limit: int) -> list[Queued]: ...
+
+    def count(self, selection: Selection) -> int: ...
+
+    def backlog(self) -> list[FlowCount]: ...
+
+    def close(self) -> None: ...
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """What the composition root gives the core."""
+
+    spool: Spool
+    writer: TransactionWriter
+    controller: Controller
+    router: Router
+    observer: Observer
+    suppression: SuppressionView
+    return_path: Callable[[int, Message, float], str]
+    session: Callable[[Engine], Session]
+    open_reader: Callable[[], SpoolReader]
+    space_left: Callable[[], bool]
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    random: random.Random
+    on_broken: Callable[[SpoolError], None]
+    on_full: Callable[[bool], None]
+    on_outbox: Callable[[str | None], None]
+    on_bug: Callable[[BaseException], None]
+
+
+class Core:
+    """One node's core. Everything runs on the event loop's thread."""
+
+    def __init__(self, settings: Settings, ports: Ports, data: Path, domain: str) -> None:
+        self.settings = settings
+        self.ports = ports
+        self.clock = ports.clock
+        self.recovered: Recovered = ports.spool.recover(settings.gateway.number, ports.clock())
+        self.identities = IdentitySource(settings.gateway.number, self.recovered.last_identity)
+        self.held = HeldDeliveries(settings.sending.body_memory)
+        self.committer = Committer(
+            ports.writer,
+            batch=settings.spool.batch,
+            unsettled=settings.sending.unsettled,
+            on_broken=ports.on_broken,
+            on_commit=ports.observer.committed,
+            on_full=ports.on_full,
+            monotonic=ports.monotonic,
+        )
+        self.committer.position = self.recovered.position
+        self.flows = FlowRegistry(self.recovered.flows, self._new_flow)
+        self.holds: dict[int, Hold] = {hold.id: hold for hold in self.recovered.holds}
+        for flow in self.recovered.flows:
+            ports.controller.add_flow(flow.number, flow.key)
+        for hold in self.recovered.holds:
+            ports.controller.hold(hold)
+        self._compose(settings, data, domain)
+
+    def _compose(self, settings: Settings, data: Path, domain: str) -> None:
+        ports = self.ports
+        streams = Streams(settings)
+        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node)
+        self.engine = Engine(
+            ports.controller,
+            self.committer,
+            self.flows,
+            self.held,
+            self.settler,
+            Breaker(),
+            ports.observer,
+            ports.clock,
+            self._suppressed,
+        )
+        self.windows = FlowWindows(
+            ports.controller,
+            self.committer,
+            self.flows,
+            streams,
+            self.held,
+            ports.spool,
+            ports.clock,
+            settings.sending.window,
+            self.engine.offered,
+            lambda domain: self.unrouted.arrived(domain),
+        )
+        self.engine.windows = self.windows
+        self.engine.session = ports.session(self.engine)
+        self.unrouted = UnroutedDeliveries(
+            ports.router,
+            self.committer,
+            self.flows,
+            self.windows,
+            self.settler,
+            ports.spool,
+            ports.observer,
+            ports.clock,
+            ports.on_bug,
+        )
+        self.sweeper = Sweeper(
+            ports.spool,
+            self.committer,
+            self.flows,
+            self.windows,
+            self.held,
+            self.settler,
+            ports.observer,
+            ports.clock,
+            self.unrouted.look_again,
+        )
+        self.outbox = Outbox(ports.spool, self.committer, settings.events, data, ports.on_outbox)
+        self.acceptor = Acceptor(
+            settings,
+            self.identities,
+            self.flows,
+            self.committer,
+            self.windows,
+            self._cached_route,
+            ports.return_path,
+            ports.suppression,
+            ports.observer,
+            ports.clock,
+            ports.space_left,
+            domain,
+        )
+
+    def start(self, *, deliver: bool = True) -> None:
+        """Begin. Without `deliver` only the console works: nothing is routed, fed, sent, expired or published."""
+        self.committer.start()
+        if deliver:
+            self.outbox.start()
+            self.unrouted.start()
+            self.windows.start()
+            self.sweeper.start()
+            self.engine.turn_soon()
+
+    async def accept(self, submission: Submission) -> Committed | Refused:
+        """Take responsibility for a message."""
+        return await self.acceptor.accept(submission)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use new settings for what can change while running: streams, providers, pools, accounts' streams."""
+        self.settings = settings
+        streams = Streams(settings)
+        self.acceptor.reconfigure(settings)
+        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node)
+        self.engine.settler = self.unrouted.settler = self.sweeper.settler = self.settler
+        self.windows.streams = streams
+        self.ports.controller.reconfigure(settings, self.clock())
+        self.windows.look()
+        self.engine.turn_soon()
+
+    # For the console.
+
+    def hold(self, hold: Hold) -> int:
+        """Stop serving the flows that match; how many deliveries went from RAM back to disk."""
+        self.holds[hold.id] = hold
+        self.committer.hold(hold)
+        self.ports.controller.hold(hold)
+        return sum(self.windows.withdraw(flow) for flow in self._held_flows(hold))
+
+    def release(self, hold: int) -> None:
+        """Serve them again."""
+        self.holds.pop(hold, None)
+        self.committer.unhold(hold)
+        self.ports.controller.unhold(hold)
+        self.windows.look()
+        self.engine.turn_soon()
+
+    def _held_flows(self, hold: Hold) -> list[int]:
+        wanted = {held.flow for held in self.held.all() if held.permit == 0 and held.flow}
+        return [flow for flow in wanted if matches_flow(hold, self.flows, flow)]
+
+    async def close(self, grace: float) -> bool:
+        """Stop in order; True when everything was settled and the spool closed clean."""
+        await self.unrouted.close()
+        await self.windows.close()
+        await self.sweeper.close()
+        await self.engine.close(grace)
+        if self.committer.broken is None:
+            try:
+                await self.committer.flush()
+                await self.outbox.close()
+            except SpoolError:
+                pass
+        await self.committer.close()
+        return self.committer.broken is None
+
+    def _new_flow(self, flow: NewFlow) -> None:
+        self.committer.flow(flow)
+        self.ports.controller.add_flow(flow.number, flow.key)
+
+    def _cached_route(self, domain: str) -> Route | None:
+        routing = self.ports.router.cached(domain)
+        return routing if isinstance(routing, Route) else None
+
+    def _suppressed(self, held: Held) -> str | None:
+        return self.ports.suppression.reason(held.message.account, held.message.stream, held.recipient)
+
+
+def matches_flow(hold: Hold, flows: FlowRegistry, flow: int) -> bool:
+    """Whether a hold is about this flow. Domain and source are matched where deliveries and lanes are known."""
+    key = flows.key(flow)
+    pairs = ((hold.provider, key.provider), (hold.account, key.account), (hold.stream, key.stream), (hold.campaign, key.campaign))
+    return all(not wanted or wanted == value for wanted, value in pairs)

@@ -1,0 +1,103 @@
+"""Carries what the core says to metrics and log: one line per attempt with all an operator needs, one count per fact."""
+
+from gateway.calls import AttemptFacts, Message
+from gateway.core.held import Held
+from gateway.observe import log
+from gateway.observe.metrics import Metrics
+from mail.outcome import Deferred, Delivered, Failed, Outcome, Unsure
+
+SLOW_COMMIT = 1.0
+"""Seconds after which a commit is worth a line."""
+
+_WORDS = {Delivered: "delivered", Deferred: "deferred", Failed: "failed", Unsure: "unsure"}
+
+
+class Reporting:
+    """An `Observer` for real life."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def accepted(self, message: Message, deliveries: list[int]) -> None:
+        """A message is on disk."""
+        self._metrics.accepted(message.listener, message.stream, len(deliveries), message.size)
+        log.accepted(
+            message=message.id,
+            recipients=len(deliveries),
+            account=message.account,
+            stream=message.stream,
+            campaign=message.campaign,
+            sender=message.sender.text,
+            message_id=message.message_id,
+            size=message.size,
+            client=message.client,
+            helo=message.helo,
+            listener=message.listener,
+        )
+
+    def refused(self, account: str, reason: str) -> None:
+        """The core did not take a message."""
+        self._metrics.refused("core", 452 if reason == "full" else 451, reason)
+
+    def attempted(self, held: Held, provider: str, outcome: Outcome, facts: AttemptFacts, became: str, next_due: float) -> None:
+        """One attempt ended."""
+        message = held.message
+        category = "" if isinstance(outcome, Delivered) else outcome.verdict.category.value
+        metrics = self._metrics
+        metrics.attempted(facts.lane.source, provider, message.stream, _WORDS[type(outcome)], category, facts.ended - facts.started)
+        if isinstance(outcome, Delivered):
+            metrics.delivered(message.stream, facts.ended - message.received_at)
+        log.attempt(
+            delivery=held.id,
+            message=message.id,
+            recipient=held.recipient,
+            return_path=held.return_path,
+            account=message.account,
+            stream=message.stream,
+            campaign=message.campaign,
+            number=held.attempts + 1,
+            outcome=outcome,
+            facts=facts,
+            queued_at=message.received_at,
+            next_attempt_at=next_due,
+            consequence=became,
+        )
+        if isinstance(outcome, Unsure):
+            log.duplicate_possible(delivery=held.id, recipient=held.recipient.text, why="the reply to the final dot was lost")
+
+    def ended(self, held: Held, provider: str, became: str) -> None:
+        """A delivery ended without an attempt."""
+        message = held.message
+        self._metrics.ended(provider, message.stream, became, became if became == "expired" else "")
+        log.ended(
+            delivery=held.id, recipient=held.recipient.text, account=message.account, campaign=message.campaign, state=became, reason=""
+        )
+
+    def suppressed(self, message: Message, recipient: str, reason: str) -> None:
+        """A recipient was not queued, or not tried."""
+        self._metrics.ended("", message.stream, "suppressed", reason)
+
+    def connection_trouble(self, source: str, provider: str, host: str, outcome: Outcome) -> None:
+        """A connection could not be made or used."""
+        self._metrics.connected(source, provider, "failed")
+        if isinstance(outcome, Delivered):
+            return
+        verdict = outcome.verdict
+        log.connection_failed(
+            source=source,
+            provider=provider,
+            host=host,
+            address="",
+            phase=verdict.phase.value,
+            reply=verdict.reply,
+            category=verdict.category.value,
+        )
+
+    def committed(self, size: int, seconds: float) -> None:
+        """One transaction was written."""
+        self._metrics.committed(size, seconds)
+        if seconds > SLOW_COMMIT:
+            log.commit_slow(seconds, size)
+
+    def returned(self, count: int) -> None:
+        """Deliveries went back untouched: nothing happened to them, so nothing is counted."""
