@@ -75,6 +75,8 @@ class UnroutedDeliveries:
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    limit = MOST_WAITING
+
     def __len__(self) -> int:
         return self._count
 
