@@ -1,13 +1,24 @@
 """Settings of the ways out: domains and their keys, streams, sources, pools, routes, providers, DNS."""
 
 import enum
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from config.model import Model
-from config.units import Duration, Rate
+from config.units import (
+    DomainName,
+    DomainPattern,
+    Duration,
+    ExistingFile,
+    Ip,
+    NameServer,
+    NoneWord,
+    Rate,
+    Word,
+    check_domain,
+    check_domain_pattern,
+)
 
 
 class DkimAlgorithm(enum.StrEnum):
@@ -20,16 +31,16 @@ class DkimAlgorithm(enum.StrEnum):
 class DkimKey(Model):
     """One signing key of a domain. While two keys of the same algorithm are listed, the first signs; the others wait to be published."""
 
-    selector: str = Field(description="Selector: the record is at SELECTOR._domainkey.DOMAIN.")
-    file: Path = Field(description="PEM file with the private key, relative to the configuration file.")
+    selector: DomainName = Field(description="Selector: the record is at SELECTOR._domainkey.DOMAIN.")
+    file: ExistingFile = Field(description="PEM file with the private key, relative to the configuration file.")
     algorithm: DkimAlgorithm = Field(DkimAlgorithm.RSA_SHA256, description="`rsa-sha256` or `ed25519-sha256`.")
 
 
 class Domain(Model):
     """A sending domain."""
 
-    name: str = Field(description="The domain; a leading dot or `*.` means its subdomains too.")
-    return_domain: str | None = Field(None, description="Domain of return paths; none: the gateway's. Its MX must point here.")
+    name: DomainPattern = Field(description="The domain; a leading dot or `*.` means its subdomains too.")
+    return_domain: DomainName | None = Field(None, description="Domain of return paths; none: the gateway's. Its MX must point here.")
     dkim: list[DkimKey] = Field(default=[], description="Keys that sign mail From this domain.")
     without_key: Literal["gateway", "unsigned", "refuse"] = Field(
         "gateway", description="With no key: sign as the gateway's domain only, send unsigned, or refuse (550 5.7.1)."
@@ -48,11 +59,17 @@ class Retry(Model):
     unsure: Duration = Field(900.0, gt=0, description="Delay after a reply lost behind the final dot.")
     rest: Duration = Field(60.0, gt=0, description="Least delay after a rate or reputation limit; the lane may rest longer.")
 
+    @model_validator(mode="after")
+    def _delays_grow(self) -> Self:
+        if self.longest < self.first:
+            raise ValueError("longest must not be shorter than first")
+        return self
+
 
 class Stream(Model):
     """A kind of mail: its pool, priority, retries."""
 
-    name: str = Field(description="Name, as header fields and events carry it.")
+    name: Word = Field(description="Name, as header fields and events carry it.")
     kind: Literal["transactional", "marketing"] = Field("marketing", description="Transactional mail has no campaign.")
     pool: str = Field("default", description="Pool of sources it leaves by.")
     priority: Literal["high", "normal", "low"] = Field(
@@ -67,17 +84,25 @@ class Stream(Model):
 class Source(Model):
     """An egress IP with its EHLO name."""
 
-    name: str = Field(description="Name in lanes, logs and metrics.")
-    address: str | None = Field(None, description="IPv4 address to send from; none: the system chooses.")
-    address6: str | None = Field(None, description="IPv6 address to send from; none: no IPv6.")
-    ehlo: str | None = Field(None, description="EHLO name; none: the gateway's hostname.")
+    name: Word = Field(description="Name in lanes, logs and metrics.")
+    address: Ip | None = Field(None, description="IPv4 address to send from; none: the system chooses.")
+    address6: Ip | None = Field(None, description="IPv6 address to send from; none: no IPv6.")
+    ehlo: DomainName | None = Field(None, description="EHLO name; none: the gateway's hostname.")
+
+    @model_validator(mode="after")
+    def _addresses_are_of_their_kind(self) -> Self:
+        if self.address is not None and ":" in self.address:
+            raise ValueError("address is an IPv4 address; an IPv6 address goes into address6")
+        if self.address6 is not None and ":" not in self.address6:
+            raise ValueError("address6 is an IPv6 address; an IPv4 address goes into address")
+        return self
 
 
 class Pool(Model):
     """Sources with weights."""
 
-    name: str = Field(description="Name.")
-    members: dict[str, int] = Field(description="Source name to weight (1 to 1000).")
+    name: Word = Field(description="Name.")
+    members: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1, description="Source name to weight (1 to 1000).")
 
 
 class RouteTls(enum.StrEnum):
@@ -97,26 +122,37 @@ class StaticRoute(Model):
     tls: RouteTls | None = Field(None, description="none, opportunistic or required; none given: the provider's.")
     provider: str = Field("smarthost", description="Provider whose limits hold for this next hop.")
 
+    @field_validator("domain")
+    @classmethod
+    def _domain_or_star(cls, domain: str) -> str:
+        return domain if domain == "*" else check_domain_pattern(domain)
+
 
 class Provider(Model):
     """A mailbox operator as the receiver sees us, and what it tolerates per source (a lane)."""
 
-    name: str = Field(description="Name in lanes, metrics and events.")
+    name: Word = Field(description="Name in lanes, metrics and events.")
     mx: list[str] = Field(default=[], description="MX host suffixes, such as `.google.com`; a trailing dot is ignored.")
-    domains: list[str] = Field(default=[], description="Recipient domains, for operators whose MX names say nothing.")
+    domains: list[DomainName] = Field(default=[], description="Recipient domains, for operators whose MX names say nothing.")
     connections: int = Field(10, ge=1, description="Open connections per lane.")
     messages_per_connection: int = Field(100, ge=1, description="Messages after which a connection is closed.")
-    rate: Rate | None = Field(100.0, description="Messages per second per lane; none: no limit.")
+    rate: Annotated[Rate | None, NoneWord] = Field(100.0, description="Messages per second per lane; `none`: no limit.")
     burst: int = Field(10, ge=1, description="Messages that may leave at once before the rate holds.")
     tls: RouteTls = Field(RouteTls.OPPORTUNISTIC, description="none, opportunistic or required.")
     connect_timeout: Duration = Field(30.0, gt=0, description="Time for a TCP connection.")
     idle: Duration = Field(5.0, ge=0, description="Time a connection without work is kept for the next message.")
 
+    @field_validator("mx")
+    @classmethod
+    def _suffixes(cls, mx: list[str]) -> list[str]:
+        """In the form they are compared in: lower case, no trailing dot (with one, a suffix would never match)."""
+        return [("." if suffix.startswith(".") else "") + check_domain(suffix.strip(".")) for suffix in mx]
+
 
 class Dns(Model):
     """How names are resolved."""
 
-    servers: list[str] = Field(default=[], description="Name servers as `IP` or `IP:port`; none: the system's.")
+    servers: list[NameServer] = Field(default=[], description="Name servers as `IP` or `IP:port`; none: the system's.")
     timeout: Duration = Field(10.0, gt=0, description="Time for one question, with its repeats.")
     cache_entries: int = Field(100_000, ge=100, description="Entries kept in RAM.")
     longest_ttl: Duration = Field(3600.0, description="Answers are asked again after this, whatever their TTL.")

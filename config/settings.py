@@ -1,14 +1,14 @@
-"""The whole configuration: the root model. Cross-checks between its parts (names that must exist) are made here, once, at load."""
+"""The whole configuration: the root model. Checks between its parts (names that must exist) are in `config.names`, made at load."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from config.model import Model
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
 from config.submission import Account, Labels, Listener
-from config.units import Duration, Size
+from config.units import DomainName, Duration, HostPort, LocalPath, NoneWord, Size
 
 
 class Gateway(Model):
@@ -16,11 +16,15 @@ class Gateway(Model):
 
     node: str = Field("mailwright", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Name of this node in events.")
     number: int = Field(0, ge=0, le=255, description="Number of this node in identities; different on each node.")
-    hostname: str | None = Field(None, description="Host name in greetings, EHLO and Received; none: the system's.")
-    domain: str | None = Field(None, description="The gateway's own domain: second signature, fallback return paths; none: the hostname.")
-    data: Path = Field(Path("var"), description="Folder of the spool, relative to the configuration file.")
+    hostname: DomainName | None = Field(None, description="Host name in greetings, EHLO and Received; none: the system's.")
+    domain: DomainName | None = Field(
+        None, description="The gateway's own domain: second signature, fallback return paths; none: the hostname."
+    )
+    data: LocalPath = Field(Path("var"), description="Folder of the spool, relative to the configuration file.")
     dkim: list[DkimKey] = Field(default=[], description="Keys of the gateway's own domain.")
-    return_window: Duration = Field(2_592_000.0, description="How long a return-path token is valid and the sent ledger kept.")
+    return_window: Duration = Field(
+        2_592_000.0, ge=86_400, le=31_536_000, description="How long a return-path token is valid and the sent ledger kept."
+    )
 
 
 class Spool(Model):
@@ -36,7 +40,9 @@ class Spool(Model):
 class Events(Model):
     """Where events go."""
 
-    file: Path | None = Field(Path("events.ndjson"), description="NDJSON file, relative to the data folder; none: no file.")
+    file: Annotated[Path | None, NoneWord] = Field(
+        Path("events.ndjson"), description="NDJSON file, relative to the data folder; `none`: no file."
+    )
     rotate_size: Size = Field(100_000_000, ge=1000, description="Size at which the file is rotated.")
     rotate_keep: int = Field(30, ge=1, description="Rotated files kept.")
 
@@ -44,7 +50,9 @@ class Events(Model):
 class Http(Model):
     """Metrics and health over HTTP."""
 
-    address: str | None = Field("127.0.0.1:2580", description="IP address and port of /metrics, /healthz and /readyz; none: off.")
+    address: Annotated[HostPort | None, NoneWord] = Field(
+        "127.0.0.1:2580", description="IP address and port of /metrics, /healthz and /readyz; `none`: off."
+    )
 
 
 class Log(Model):
@@ -66,8 +74,13 @@ class Settings(Model):
     source: list[Source] = Field(default=[Source(name="default")], description="Egress IPs.")
     pool: list[Pool] = Field(default=[Pool(name="default", members={"default": 1})], description="Groups of sources.")
     route: list[StaticRoute] = Field(default=[], description="Next hops that replace MX.")
-    provider: list[Provider] = Field(default=[], description="Mailbox providers, before the shipped ones of config/providers.toml.")
-    default_provider: Provider = Field(default=Provider(name="default"), description="Limits of everybody else, each by its set of MX hosts.")
+    provider: list[Provider] = Field(
+        default=[],
+        description="Mailbox providers, asked before the shipped ones. One with a shipped name changes the keys it gives.",
+    )
+    default_provider: Provider = Field(
+        default=Provider(name="default"), description="Limits of everybody else, each by its set of MX hosts."
+    )
     dns: Dns = Field(default_factory=Dns, description="Name resolution.")
     sending: Sending = Field(default_factory=Sending, description="What holds for every message that leaves.")
     spool: Spool = Field(default_factory=Spool, description="The queue on disk.")

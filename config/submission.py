@@ -1,13 +1,16 @@
 """Settings of the ways in: listeners, accounts, and their limits."""
 
 import enum
-from pathlib import Path
-from typing import Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from config.model import Model
-from config.units import Duration, Size
+from config.units import Duration, ExistingFile, HostPort, Network, NoneWord, Size, Word, check_domain_pattern
+
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 section 3.6.8: printable without colon
+_HASH = re.compile(r"scrypt\$\d{1,9}\$\d{1,4}\$\d{1,3}\$[A-Za-z0-9+/]+=*\$[A-Za-z0-9+/]+=*")
 
 
 class ListenerTls(enum.StrEnum):
@@ -36,33 +39,67 @@ class Limits(Model):
 class Listener(Model):
     """One listening socket for applications."""
 
-    name: str = Field("submission", description="Name in logs, metrics and events.")
-    address: str = Field("127.0.0.1:2525", description="IP address and port; `[::1]:2525` for IPv6.")
+    name: Word = Field("submission", description="Name in logs, metrics and events.")
+    address: HostPort = Field("127.0.0.1:2525", description="IP address and port; `[::1]:2525` for IPv6.")
     tls: ListenerTls = Field(ListenerTls.NONE, description="`none`, `starttls` or `implicit`.")
-    certificate: Path | None = Field(None, description="PEM file with the certificate chain; read again when the file changes.")
-    key: Path | None = Field(None, description="PEM file with the private key; read again when the file changes.")
-    trusted_networks: list[str] = Field(
+    certificate: ExistingFile | None = Field(None, description="PEM file with the certificate chain; read again when the file changes.")
+    key: ExistingFile | None = Field(None, description="PEM file with the private key; read again when the file changes.")
+    trusted_networks: list[Network] = Field(
         default=["127.0.0.0/8", "::1/128"],
         description="Networks whose clients need no password and may give one without TLS. They act as `trusted_account`.",
     )
-    trusted_account: str | None = Field("default", description="The account trusted clients act as; none: they must log in.")
+    trusted_account: Annotated[str | None, NoneWord] = Field(
+        "default", description="The account trusted clients act as; `none`: they must log in."
+    )
     bare_newline: Literal["refuse", "normalise"] = Field("refuse", description="A bare CR or LF in a message: 550 5.6.0, or made CRLF.")
     long_lines: Literal["reencode", "refuse"] = Field("reencode", description="Body lines over 998 octets: re-encoded, or 554 5.6.0.")
     limits: Limits = Field(default_factory=Limits, description="Limits of this listener.")
+
+    @model_validator(mode="after")
+    def _tls_has_its_files(self) -> Self:
+        if self.tls is not ListenerTls.NONE and (self.certificate is None or self.key is None):
+            raise ValueError(f'tls = "{self.tls}" needs certificate and key')
+        return self
+
+    @field_validator("trusted_networks")
+    @classmethod
+    def _no_open_relay(cls, networks: list[str]) -> list[str]:
+        if any(network.endswith("/0") for network in networks):
+            raise ValueError("a network of everybody would make an open relay; name the networks of your applications")
+        return networks
 
 
 class Account(Model):
     """An authenticated application. Its envelope sender and From must be in one of its domains."""
 
-    name: str = Field(description="Login name; also the name in events.")
-    password: str | None = Field(None, description="Password hash as `mailwright account add` prints it; none: no login.")
-    password_file: Path | None = Field(None, description="File that holds the password hash.")
-    networks: list[str] = Field(default=[], description="Networks from which the account needs no password.")
+    name: Word = Field(description="Login name; also the name in events.")
+    password: str | None = Field(None, repr=False, description="Password hash as `mailwright account add` prints it; none: no login.")
+    password_file: ExistingFile | None = Field(None, description="File that holds the password hash.")
+    networks: list[Network] = Field(default=[], description="Networks from which the account needs no password.")
     domains: list[str] = Field(default=["*"], description="Sending domains it owns; `*` is every configured domain, `any` any at all.")
     stream: str = Field("default", description="Stream of mail that names none.")
     connections: int = Field(500, ge=1, description="Open connections of this account; one more is answered 421 4.7.0.")
     recipients: int = Field(1000, ge=1, description="Recipients per message; one more is answered 452 4.5.3.")
     message_size: Size = Field(50_000_000, ge=1024, description="Largest message, if smaller than the listener's.")
+
+    @field_validator("password")
+    @classmethod
+    def _is_a_hash(cls, password: str | None) -> str | None:
+        if password is not None and not _HASH.fullmatch(password.strip()):
+            raise ValueError("must be a hash as `mailwright account add` prints it, not the password itself")
+        return password.strip() if password is not None else None
+
+    @field_validator("domains")
+    @classmethod
+    def _domains(cls, domains: list[str]) -> list[str]:
+        return [domain if domain in ("*", "any") else check_domain_pattern(domain) for domain in domains]
+
+    @field_validator("networks")
+    @classmethod
+    def _no_open_relay(cls, networks: list[str]) -> list[str]:
+        if any(network.endswith("/0") for network in networks):
+            raise ValueError("a network of everybody would make an open relay; name the networks of your applications")
+        return networks
 
 
 class Labels(Model):
@@ -72,3 +109,10 @@ class Labels(Model):
     campaign: list[str] = Field(
         default=["X-Campaign", "X-Campaign-Id", "X-Mailwright-Campaign"], description="First one present names the campaign."
     )
+
+    @field_validator("stream", "campaign")
+    @classmethod
+    def _field_names(cls, names: list[str]) -> list[str]:
+        if not all(_FIELD_NAME.fullmatch(name) for name in names):
+            raise ValueError('must be names of header fields such as "X-Campaign"')
+        return names
