@@ -234,7 +234,8 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     events: list[bytes] = []
     """Events without a delivery's change."""
     outbox_until: int = 0
-    """Outbox rows up to this position have been published and go (in slices of at most 1,000 a transaction); 0 for none."""
+    """Outbox rows up to this position have been published and go: at most 1,000 a transaction, the rest with later ones, and an engine may
+    keep a few (SQLite the newest). Nobody may rely on their absence; a position is never given twice. 0 for none."""
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):

@@ -26,16 +26,16 @@ VALUES [[(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
 INSERT INTO outbox (event) SELECT value FROM carray(?)
 
 -- name: outbox.trim
--- Published events go, at most 1,000 at once.
-DELETE FROM outbox WHERE position <= min(?, (SELECT min(position) FROM outbox) + 999)
+-- Published events go.
+DELETE FROM outbox WHERE position <= ?
 
 -- name: outbox.page
 -- Events after a position.
 SELECT position, event FROM outbox WHERE position > ? ORDER BY position LIMIT ?
 
--- name: outbox.position
--- The last position ever given.
-SELECT seq FROM sqlite_sequence WHERE name = 'outbox'
+-- name: outbox.span
+-- The first and the last position there; the last is the last ever given.
+SELECT coalesce(min(position), 1), coalesce(max(position), 0) FROM outbox
 
 -- name: delivery.standing
 -- How deliveries stand before their change: identity, state, whether this lease has it, its message and how many that one has left. One row.

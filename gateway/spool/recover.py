@@ -25,6 +25,12 @@ def ledger_days(connection: apsw.Connection) -> list[int]:
     return [day for (day,) in _rows(connection, "sent.days")]
 
 
+def outbox_span(connection: apsw.Connection) -> tuple[int, int]:
+    """First and last position in the outbox; (1, 0) when there never was an event."""
+    first, last = _rows(connection, "outbox.span")[0]
+    return int(first), int(last)
+
+
 def start(connection: apsw.Connection, owner: int) -> Recovered:
     """Open a new epoch of `owner` and bring its deliveries back."""
     before = _rows(connection, "node.get", owner)
@@ -37,7 +43,7 @@ def start(connection: apsw.Connection, owner: int) -> Recovered:
         connection.execute(statement("recover.forget_flows"))
     flows = [flow_from(row) for row in _rows(connection, "recover.flows")]
     holds = [Hold(*row) for row in _rows(connection, "hold.all")]
-    position = _number(connection, "outbox.position")
+    _, position = outbox_span(connection)
     return Recovered(owner, epoch, last_identity(connection), returned, flows, holds, position, clean)
 
 

@@ -91,8 +91,8 @@ CREATE TABLE note (
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Events that are not yet published, in order. AUTOINCREMENT: a position never comes twice.
+-- Events that are not yet published, in order. The newest row always stays, so that a position never comes twice.
 CREATE TABLE outbox (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER PRIMARY KEY CHECK (position > 0),
     event    BLOB NOT NULL
 ) STRICT;

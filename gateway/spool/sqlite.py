@@ -56,7 +56,7 @@ class SqliteSpool(Spool):
         except BaseException:
             self._lock.release()
             raise
-        self._work = Work(self._connection, 0, ())
+        self._work = Work(self._connection, 0, (), (1, 0))
         self.grown = 0
         """Bytes that transactions brought since the last checkpoint began, roughly."""
 
@@ -79,9 +79,9 @@ class SqliteSpool(Spool):
         self._refuse_broken()
         with self._breaking("recover"):
             found = recover.start(self._connection, owner)
-            days = recover.ledger_days(self._connection)
+            days, span = recover.ledger_days(self._connection), recover.outbox_span(self._connection)
         self._owner = owner
-        self._work = Work(self._connection, recover.lease_number(owner, found.epoch), days)
+        self._work = Work(self._connection, recover.lease_number(owner, found.epoch), days, span)
         return found
 
     def write(self, transaction: Transaction) -> Written:
@@ -203,7 +203,6 @@ class SqliteSpool(Spool):
 
     def _break(self, why: str) -> None:
         self._broken = why
-        self._work.undo()
 
     @contextlib.contextmanager
     def _breaking(self, doing: str) -> Iterator[None]:
@@ -217,7 +216,6 @@ class SqliteSpool(Spool):
 
     def _roll_back(self) -> None:
         """Nothing of the transaction stays. When even that fails, the spool is broken."""
-        self._work.undo()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -22,6 +22,22 @@ from gateway.spool.selection import where
 
 DAY = 86_400.0
 
+SLICE = 1000
+"""Published events that one transaction removes, at most."""
+
+TRIM_AT = 250
+"""Published events that are worth a removal beside other work."""
+
+
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """What is known of the file without asking it: days with a ledger, span of the outbox, how far it is published."""
+
+    days: frozenset[int]
+    first: int
+    last: int
+    published: int = 0
+
+
 _Standing = list[tuple[int, int, int, int, int]]
 _standing = msgspec.json.Decoder(_Standing)
 _identities = msgspec.json.Decoder(list[int])
@@ -30,18 +46,18 @@ _identities = msgspec.json.Decoder(list[int])
 class Work:
     """One connection's way to carry out transactions, under one lease number (owner and epoch). `damaged` gathers what would not decode."""
 
-    def __init__(self, connection: apsw.Connection, lease: int, days: Iterable[int]) -> None:
+    def __init__(self, connection: apsw.Connection, lease: int, days: Iterable[int], outbox: tuple[int, int]) -> None:
         self._connection = connection
         self._lease = lease
-        self._days = set(days)
-        self.new_days: set[int] = set()
-        """Ledgers made by the transaction under way; kept by `keep`, forgotten by `undo`."""
+        self._known = _Known(frozenset(days), *outbox)
+        self._next = self._known
         self.damaged: list[int] = []
 
     def carry_out(self, transaction: Transaction) -> Written:
         """All of `transaction`, in the order of its fields."""
         events: list[bytes] = []
         self.damaged = []
+        self._next = self._known
         if transaction.flows:
             self._add_flows(transaction.flows)
         if transaction.acceptances:
@@ -54,17 +70,13 @@ class Work:
         leased = [self._lease_some(request) for request in transaction.leases]
         self._keep_rules(transaction.holds, transaction.holds_removed, transaction.notes)
         swept = [self._sweep(sweep) for sweep in transaction.sweeps]
-        position = self._log(events + transaction.events if transaction.events else events, transaction.outbox_until)
+        position = self._log(events + transaction.events if transaction.events else events)
+        self._trim(transaction.outbox_until, busy=bool(transaction.acceptances))
         return Written(leased, stale, swept, position, self.damaged)
 
     def keep(self) -> None:
         """The transaction is on disk."""
-        self._days |= self.new_days
-        self.new_days.clear()
-
-    def undo(self) -> None:
-        """The transaction was rolled back."""
-        self.new_days.clear()
+        self._known = self._next
 
     def _rows(self, name: str, rows: Sequence[Sequence[Any]], day: int | None = None) -> None:
         for start, end in pieces(len(rows)):
@@ -155,9 +167,9 @@ class Work:
         self._rows("message.ended", [(message, count) for message, count in number.items() if remaining[message] > count])
 
     def _need_day(self, day: int) -> None:
-        if day not in self._days and day not in self.new_days:
+        if day not in self._next.days:
             self._connection.execute(statement("sent.create", day=day))
-            self.new_days.add(day)
+            self._next = msgspec.structs.replace(self._next, days=self._next.days | {day})
 
     def _requeue(self, kept: list[Change]) -> None:
         rows = []
@@ -195,14 +207,26 @@ class Work:
         self._each(f"sweep.{sweep.action}", touched, sweep.at)
         return touched
 
-    def _log(self, events: list[bytes], published: int) -> int:
-        """Events enter the outbox; published ones leave. The position of the last row."""
-        if published:
-            self._connection.execute(statement("outbox.trim"), (published,))
+    def _log(self, events: list[bytes]) -> int:
+        """Events enter the outbox. The position of the last one, 0 when there are none."""
         if not events:
             return 0
         self._connection.execute(statement("outbox.append"), (apsw.carray(tuple(events)),))
-        return self._connection.last_insert_rowid()
+        position = self._connection.last_insert_rowid()
+        self._next = msgspec.structs.replace(self._next, last=position)
+        return position
+
+    def _trim(self, published: int, busy: bool) -> None:
+        """Published events go, `SLICE` at most; beside other work only when there are enough of them. The newest row always stays."""
+        known = self._next
+        published = max(published, known.published)
+        until = min(published, known.first + SLICE - 1, known.last - 1)
+        first = known.first
+        if until - first >= (TRIM_AT if busy else 0):
+            self._connection.execute(statement("outbox.trim"), (until,))
+            first = until + 1
+        if published != known.published or first != known.first:
+            self._next = msgspec.structs.replace(known, first=first, published=published)
 
 
 def _allowed(before: State, after: State, mine: bool) -> bool:
