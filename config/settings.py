@@ -22,6 +22,9 @@ class Gateway(Model):
     )
     data: LocalPath = Field(Path("var"), description="Folder of the spool, relative to the configuration file.")
     dkim: list[DkimKey] = Field(default=[], description="Keys of the gateway's own domain.")
+    reception_memory: Size = Field(
+        256_000_000, ge=1_000_000, description="Octets of messages being received or waiting for their commit, in all; beyond it 452 4.3.1."
+    )
     return_window: Duration = Field(
         2_592_000.0, ge=86_400, le=31_536_000, description="How long a return-path token is valid and the sent ledger kept."
     )
