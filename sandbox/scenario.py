@@ -1,0 +1,118 @@
+"""What a scenario file says: the mailbox providers of the fake Internet, their tempers, and names that only the name server knows.
+
+A temper is a condition and what the provider then does. Tempers of a provider are tried in the order of the file at each step of the
+dialogue; the first that fires decides. `kind` gives the defaults (step, reply, category), every field can be said instead. Chance is a
+hash of provider, temper and recipient, so that the same scenario treats the same recipients the same way every time, and one can predict
+it. A wrong scenario is refused with every error at once.
+"""
+
+import enum
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from config.model import Model
+from config.units import Duration, Size
+from mail.outcome import Category
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+
+class Step(enum.StrEnum):
+    """Where in the dialogue a temper acts."""
+
+    CONNECT = "connect"
+    EHLO = "ehlo"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    DOT = "dot"
+
+
+class Temper(Model):
+    """One habit of a provider: all conditions that are given must hold, then it replies, or drops the connection."""
+
+    kind: Literal[
+        "unknown-user",
+        "inactive-user",
+        "mailbox-full",
+        "greylist",
+        "rate",
+        "connections",
+        "drop",
+        "trouble",
+        "content",
+        "policy",
+        "reputation",
+        "domain-reputation",
+        "unauthenticated",
+        "too-large",
+        "relaying",
+        "refusal",
+    ] = Field(description="What it is; gives the defaults of `step`, `reply` and `category`.")
+    step: Step | None = Field(None, description="connect, ehlo, mail, rcpt, data or dot; none: the kind's own.")
+    reply: str | None = Field(None, description="Code, enhanced code and text; newlines make a multi-line reply; none: the voice's words.")
+    category: Category | None = Field(None, description="Under which name it is counted; none: the kind's own.")
+    part: float = Field(1.0, ge=0, le=1, description="Part of the recipients it concerns, chosen by a hash of the address.")
+    recipients: list[str] = Field(default=[], description="Patterns (`*`, `?`) of recipients it concerns; none: all.")
+    senders: list[str] = Field(default=[], description="Patterns of envelope senders it concerns; none: all.")
+    sources: list[str] = Field(default=[], description="Networks of the client addresses it concerns; none: all.")
+    contains: str | None = Field(None, description="Only messages that contain this text.")
+    unsigned: bool = Field(False, description="Only messages without a DKIM signature.")
+    larger: Size | None = Field(None, description="Only messages of more octets than this.")
+    times: int = Field(0, ge=0, description="Only the first attempts of a delivery, so many; 0: every attempt.")
+    seconds: Duration = Field(0.0, description="greylist: refuse until so long after the first attempt of (network, sender, recipient).")
+    messages: int = Field(0, ge=0, description="rate: messages in `per` that pass; connections: connections open at once.")
+    per: Duration = Field(1.0, gt=0, description="rate: length of the sliding window.")
+    penalty: Duration = Field(0.0, description="rate: after the limit was reached, nothing passes for so long.")
+    taken: bool = Field(False, description="drop at the dot: the message was taken although no reply came.")
+
+
+class Mailboxes(Model):
+    """One mailbox provider: its domains, where it listens, what it offers and how it behaves."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$", description="Name in counts and reports.")
+    domains: list[str] = Field(min_length=1, description="Recipient domains; their MX points here.")
+    mx: list[str] = Field(default=[], description="MX host names, best first; none: `mx.NAME.test`.")
+    address: str | None = Field(None, description="Loopback address; none: the next free one of 127.0.0.11 and up.")
+    voice: str = Field("plain", description="Whose words it uses: a section of words.toml.")
+    pipelining: bool = Field(True, description="Offers PIPELINING.")
+    eight_bit: bool = Field(True, description="Offers 8BITMIME.")
+    smtputf8: bool = Field(True, description="Offers SMTPUTF8.")
+    starttls: bool = Field(True, description="Offers STARTTLS with a self-signed certificate.")
+    size: Size = Field(25_000_000, ge=1000, description="Largest message, announced by SIZE.")
+    delay: Duration = Field(0.0, description="Time before each reply.")
+    listening: bool = Field(True, description="False: nobody answers at its address (connection refused).")
+    temper: list[Temper] = Field(default=[], description="Habits, tried in order.")
+
+
+class Name(Model):
+    """What the name server says about one name (`*.example` for names below it), beside what follows from the providers."""
+
+    name: str = Field(description="Owner name.")
+    records: list[str] = Field(default=[], description='Such as "MX 10 mx.example.test.", "MX 0 .", "A 127.0.0.9", "CNAME x.test."')
+    trouble: Literal["none", "servfail", "refused", "hang", "truncate"] = Field(
+        "none", description="Answer SERVFAIL or REFUSED, nothing at all, or over UDP always truncated."
+    )
+    ttl: int = Field(300, ge=0, description="Time to live of the records, in seconds.")
+
+
+class Scenario(Model):
+    """A fake Internet."""
+
+    title: str = Field("", description="What it is for, in a line.")
+    provider: list[Mailboxes] = Field(default=[], description="Mailbox providers.")
+    name: list[Name] = Field(default=[], description="Names of the name server.")
+    keep: int = Field(1000, ge=0, description="Received messages kept for verification, in all.")
+
+
+def load(path: Path) -> Scenario:
+    """The scenario in `path`. Raises OSError, tomllib.TOMLDecodeError or pydantic.ValidationError."""
+    return Scenario.model_validate(tomllib.loads(path.read_text("utf-8")))
+
+
+def shipped(name: str) -> Scenario:
+    """The shipped scenario `name` (a file of sandbox/scenarios without its suffix)."""
+    return load(SCENARIOS / f"{name}.toml")
