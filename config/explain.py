@@ -54,7 +54,7 @@ def model_at(place: Path) -> type[Model] | None:
         if isinstance(step, int):
             continue
         field = model.model_fields.get(step)
-        inner = _model_in(field.annotation) if field is not None else None
+        inner = model_in(field.annotation) if field is not None else None
         if inner is None:
             return None
         model = inner
@@ -66,7 +66,7 @@ def _field(place: Path) -> FieldInfo | None:
     return model.model_fields.get(str(place[-1])) if model is not None and place else None
 
 
-def _model_in(annotation: Any) -> type[Model] | None:
+def model_in(annotation: Any) -> type[Model] | None:
     """The model that `annotation` is, or is a list of."""
     for candidate in (annotation, *typing.get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, Model):

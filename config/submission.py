@@ -22,7 +22,7 @@ class ListenerTls(enum.StrEnum):
 
 
 class Limits(Model):
-    """Limits of one listener. Reaching one answers 4xx (DESIGN section 5), never 5xx, except a message over `message_size` (552 5.3.4)."""
+    """Limits of one listener. Reaching one answers 4xx, never 5xx, except a message over `message_size` (552 5.3.4)."""
 
     connections: int = Field(1000, ge=1, description="Open connections in all; one more is answered 421 4.7.0.")
     connections_per_ip: int = Field(100, ge=1, description="Open connections from one address; one more is answered 421 4.7.0.")

@@ -1,0 +1,124 @@
+"""`mailwright check`: what the configuration means, in a few lines, and what looks unwise in it.
+
+Errors are the loader's matter; here everything is allowed, and some of it deserves a word. Reads the modes of key files and nothing else:
+no DNS, no sockets. `mailwright doctor` is meant to look outside.
+"""
+
+import ipaddress
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from config.settings import Settings
+from config.submission import ListenerTls
+from config.units import format_duration, format_rate, format_size, split_host_port
+
+_WIDE = {4: 8, 6: 32}
+"""Prefix lengths below which a trusted network is more than one organisation's."""
+
+
+def summary(settings: Settings, path: Path | None) -> list[str]:
+    """The effective configuration in lines for people."""
+    gateway = settings.gateway
+    lines = [
+        f"configuration  {path if path is not None else 'none: the defaults'}",
+        f"node           {gateway.node} (number {gateway.number}), host name {gateway.hostname or 'of the system'}, data in {gateway.data}",
+    ]
+    for listener in settings.listener:
+        who = f"{', '.join(listener.trusted_networks)} as {listener.trusted_account}" if listener.trusted_account else "nobody"
+        lines.append(f"listener       {listener.name} on {listener.address}, TLS {listener.tls}, without password: {who}")
+    for account in settings.account:
+        login = "password" if account.password else "no password"
+        lines.append(f"account        {account.name}: {login}, domains {', '.join(account.domains)}, stream {account.stream}")
+    for domain in settings.domain:
+        keys = ", ".join(f"{key.selector} ({key.algorithm})" for key in domain.dkim) or f"no key: {domain.without_key}"
+        lines.append(f"domain         {domain.name}: {keys}")
+    for stream in settings.stream:
+        retry = stream.retry
+        schedule = f"retries after {format_duration(retry.first)} x{retry.growth:g} for {format_duration(retry.lifetime)}"
+        lines.append(f"stream         {stream.name}: {stream.kind}, {stream.priority}, pool {stream.pool}, {schedule}")
+    lines += [
+        f"pool           {pool.name}: {', '.join(f'{name} {weight}' for name, weight in pool.members.items())}" for pool in settings.pool
+    ]
+    lines += [f"route          {route.domain} -> {route.host}:{route.port} as {route.provider}" for route in settings.route]
+    limits = settings.default_provider
+    rate = format_rate(limits.rate) if limits.rate else "no rate limit"
+    lines.append(f"providers      {len(settings.provider)} known; others get {limits.connections} connections, {rate}")
+    lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
+    lines.append(f"status page    {settings.http.address or 'off'}")
+    return lines
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What is allowed and looks unwise."""
+    yield from _about_doors(settings)
+    yield from _about_accounts(settings)
+    yield from _about_sending(settings)
+    yield from _about_keys(settings)
+
+
+def _about_doors(settings: Settings) -> Iterator[str]:
+    if not settings.listener:
+        yield "there is no listener: nothing can be handed in"
+    for listener in settings.listener:
+        host, _ = split_host_port(listener.address)
+        open_to_others = not ipaddress.ip_address(host).is_loopback
+        if open_to_others and listener.tls is ListenerTls.NONE:
+            yield f"listener {listener.name} has no TLS: only trusted networks can log in, and all mail is readable on the way"
+        for network in listener.trusted_networks if listener.trusted_account else []:
+            if _is_wide(network):
+                yield f"listener {listener.name} trusts {network}, which is more than one organisation's network"
+    if settings.http.address is not None and not ipaddress.ip_address(split_host_port(settings.http.address)[0]).is_loopback:
+        yield f"the status page on {settings.http.address} has no TLS and no login; it tells who you send to"
+
+
+def _is_wide(network: str) -> bool:
+    parsed = ipaddress.ip_network(network)
+    return parsed.prefixlen < _WIDE[parsed.version]
+
+
+def _about_accounts(settings: Settings) -> Iterator[str]:
+    trusted = {listener.trusted_account for listener in settings.listener}
+    known = {domain.name for domain in settings.domain}
+    for account in settings.account:
+        if account.password is None and not account.networks and account.name not in trusted:
+            yield f"account {account.name} has no password, no network and no listener that trusts it: nobody can use it"
+        if "any" in account.domains:
+            yield f"account {account.name} may send as any domain in the world"
+        if account.domains == ["*"] and not known:
+            yield f"account {account.name} owns every configured domain, and there is none: add a [[domain]]"
+        for network in account.networks:
+            if _is_wide(network):
+                yield f"account {account.name} needs no password from {network}, which is more than one organisation's network"
+        for domain in account.domains:
+            if domain not in ("*", "any") and domain not in known:
+                yield f"account {account.name} owns {domain}, which no [[domain]] describes"
+
+
+def _about_sending(settings: Settings) -> Iterator[str]:
+    if settings.gateway.hostname is None or "." not in settings.gateway.hostname:
+        yield "gateway.hostname is not set to a full name; receivers expect the name that the IP's reverse DNS gives"
+    used = {source for pool in settings.pool for source in pool.members}
+    for source in settings.source:
+        if source.name not in used:
+            yield f"source {source.name} is in no pool: nothing leaves by it"
+    if settings.dns.allow_private:
+        yield "dns.allow_private lets any MX record point our connections at private addresses: only for tests"
+    if settings.dns.port != 25:
+        yield f"dns.port is {settings.dns.port}: no mail server of the Internet listens there"
+
+
+def _about_keys(settings: Settings) -> Iterator[str]:
+    for domain in settings.domain:
+        if not domain.dkim and not settings.gateway.dkim and domain.without_key != "refuse":
+            yield f"mail from {domain.name} leaves without a signature: `mailwright dkim generate {domain.name.removeprefix('*.')}`"
+    files = [("gateway", key.file) for key in settings.gateway.dkim]
+    files += [(domain.name, key.file) for domain in settings.domain for key in domain.dkim]
+    files += [(listener.name, listener.key) for listener in settings.listener if listener.key is not None]
+    for owner, file in files:
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            continue  # a missing file is an error of the loader's
+        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+            yield f"the private key {file} of {owner} can be read or changed by others: chmod 600 or 640"
