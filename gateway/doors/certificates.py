@@ -1,0 +1,67 @@
+"""The certificate of a listener, read again when its files change.
+
+Promises: `context` costs two `stat` calls while nothing changed; a changed pair that cannot be used leaves the old one in force and is
+reported once; TLS 1.2 is the least. It does not watch files in the background: each new TLS connection looks.
+"""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+_Stamp = tuple[int, int, int]
+
+
+class Certificates:
+    """`certificate` (chain, PEM) and `key` (PEM; None: in the same file). `report` is told the file and "" (loaded), or the error."""
+
+    def __init__(self, certificate: Path, key: Path | None, report: Callable[[Path, str], None] = lambda file, error: None) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._report = report
+        self._seen: tuple[_Stamp, _Stamp] | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def load(self) -> None:
+        """Read the files now. Raises OSError or ssl.SSLError (an OSError too) when they cannot be used: for the start."""
+        self._seen = self._stamps()
+        self._context = self._read()
+        self._report(self._certificate, "")
+
+    def context(self) -> ssl.SSLContext:
+        """The context for a new connection. Raises as `load` does only when nothing was ever loaded."""
+        if self._context is None:
+            self.load()
+            assert self._context is not None
+            return self._context
+        try:
+            stamps = self._stamps()
+            if stamps != self._seen:
+                self._seen = stamps  # before reading: a bad pair is tried and reported once, until it changes again
+                self._context = self._read()
+                self._report(self._certificate, "")
+        except OSError as error:
+            if self._seen is not None:
+                self._report(self._certificate, str(error))
+            self._seen = self._stamps_or_none()
+        return self._context
+
+    def _stamps_or_none(self) -> tuple[_Stamp, _Stamp] | None:
+        try:
+            return self._stamps()
+        except OSError:
+            return None
+
+    def _stamps(self) -> tuple[_Stamp, _Stamp]:
+        return _stamp(self._certificate), _stamp(self._key or self._certificate)
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+        # A key with a passphrase would make OpenSSL ask on the terminal; an empty answer is an error instead.
+        context.load_cert_chain(self._certificate, self._key, password=lambda: "")
+        return context
+
+
+def _stamp(file: Path) -> _Stamp:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,419 @@
+"""The transport glue of one client's connection: octets between a socket and `gateway.smtp.server`, questions to a `Visitor`.
+
+Promises: replies of a pipelined batch leave in one write; while an answer is owed or the client does not read, we stop reading once 64 KiB
+wait; a client that closes its half after the final dot still gets its message committed and answered; an answer that comes after the
+client has gone is still waited for, because the commit it speaks of is under way. There is no timer here: `check` is called by the
+listener's sweeper with the time.
+
+It decides nothing about mail. When a visitor raises, the client hears 451 4.3.0 and the observer the rest.
+"""
+
+import asyncio
+import ssl
+from typing import Protocol, cast
+
+from config.submission import Limits
+from gateway.doors.observer import DoorObserver
+from gateway.smtp import replies
+from gateway.smtp.events import NEED_DATA, Aborted, Auth, Content, Event, Mail, Question, Recipient, ServerOptions, StartTls
+from gateway.smtp.server import ServerConnection
+from mail.reply import Reply
+
+READ_AHEAD = 65_536
+"""Octets that may wait unread in a connection before it stops reading."""
+RATE_GRACE = 30.0
+"""Seconds of a message's transfer before its rate is looked at."""
+LINGER = 30.0
+"""Seconds a closing connection may take to hand over its last reply."""
+HANDSHAKE_TIMEOUT = 60.0
+
+
+class Visitor(Protocol):
+    """What a door decides about one client."""
+
+    @property
+    def account_name(self) -> str:
+        """For the log; "" before there is one."""
+
+    def options(self, tls_active: bool) -> ServerOptions:
+        """What the connection offers now."""
+
+    def tell(self, event: Event) -> None:
+        """An event that wants no answer."""
+
+    def answer(self, event: Question) -> Reply | None:
+        """The answer at once, or None: `decide` will give it."""
+
+    async def decide(self, event: Question) -> Reply:
+        """The answer, in time."""
+
+    def gone(self) -> None:
+        """The connection has ended and owes no answer."""
+
+
+class Budget:
+    """Octets of messages in reception, over all connections of a door."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+
+class Owner(Protocol):
+    """What a connection asks of its listener."""
+
+    name: str
+    limits: Limits
+    budget: Budget
+    observer: DoorObserver
+    implicit_tls: bool
+
+    def arrived(self, connection: "DoorConnection", client: str) -> Visitor | Reply:
+        """Admit the client, or say why not."""
+
+    def left(self, connection: "DoorConnection", client: str) -> None:
+        """It is gone."""
+
+    def tls_context(self) -> ssl.SSLContext:
+        """For a handshake now. Raises OSError."""
+
+
+_QUESTIONS = frozenset((Mail, Recipient, Content, Auth))
+
+
+class DoorConnection(asyncio.Protocol):
+    """One client. Made by its listener for each connection that the loop accepts."""
+
+    __slots__ = (
+        "_client",
+        "_closing_at",
+        "_handshake_task",
+        "_loop",
+        "_lost",
+        "_message_since",
+        "_opened",
+        "_owner",
+        "_question",
+        "_reading",
+        "_reserved",
+        "_smtp",
+        "_task",
+        "_tls",
+        "_touched",
+        "_transport",
+        "_visitor",
+        "_waiter",
+        "_write_paused_at",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._visitor: Visitor | None = None
+        self._smtp: ServerConnection | None = None
+        self._client = ""
+        self._question: Question | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._handshake_task: asyncio.Task[None] | None = None
+        self._reading = True
+        self._write_paused_at: float | None = None
+        self._reserved = 0
+        self._opened = self._touched = self._loop.time()
+        self._message_since: float | None = None
+        self._closing_at: float | None = None
+        self._tls = False
+        self._lost = False
+
+    # What the loop calls --------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        visitor = self._owner.arrived(self, self._client)
+        if isinstance(visitor, Reply):
+            self._turn_away(visitor)
+            return
+        self._visitor = visitor
+        self._smtp = ServerConnection(visitor.options(self._tls))
+        if self._owner.implicit_tls:
+            self._start_handshake()
+        else:
+            self._smtp.greet()
+            self._pump()
+
+    def data_received(self, data: bytes) -> None:
+        if self._smtp is not None and self._closing_at is None:
+            self._smtp.receive(data)
+            self._pump()
+
+    def eof_received(self) -> bool:
+        """A closed half does not end what is under way. TLS has no half close: there the transport closes, the commit goes on."""
+        if self._smtp is not None and self._closing_at is None:
+            self._smtp.receive(b"")
+            self._pump()
+        return not self._tls
+
+    def pause_writing(self) -> None:
+        self._write_paused_at = self._loop.time()
+
+    def resume_writing(self) -> None:
+        self._write_paused_at = None
+        self._pump()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._reserve(0)
+        if self._smtp is not None and self._question is None:
+            self._smtp.terminate()
+        self._wake()
+        self._owner.left(self, self._client)
+        if self._visitor is not None and self._question is None:
+            self._visitor.gone()
+
+    # The dialogue ---------------------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Take events until there is none, answer what can be answered at once, write all replies together."""
+        smtp, visitor = self._smtp, self._visitor
+        if smtp is None or visitor is None or self._handshake_task is not None:
+            return
+        if self._write_paused_at is not None:
+            self._regulate_reading()
+            return
+        while (event := smtp.next_event()) is not NEED_DATA:
+            if type(event) not in _QUESTIONS:  # far cheaper than isinstance with a union
+                self._told(event)
+                continue
+            if type(event) is Content:
+                self._message_since = None
+                if not self._fits(len(event.data)):
+                    smtp.refuse(replies.NO_MEMORY)
+                    continue
+            question = cast(Question, event)
+            reply = visitor.answer(question)
+            if reply is None:
+                self._ask(question)
+                break
+            if reply.code < 400:
+                smtp.accept(reply)
+            else:
+                smtp.refuse(reply)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what there is, then see to memory, times and reading."""
+        smtp = self._smtp
+        assert smtp is not None
+        out = smtp.data_to_send()
+        if out:
+            self._touched = self._loop.time()
+            if self._transport is not None and not self._lost:
+                self._transport.write(out)
+        if smtp.held != self._reserved:
+            self._reserve(smtp.held)
+            if self._owner.budget.used > self._owner.budget.limit and smtp.in_message:
+                smtp.refuse_content(replies.NO_MEMORY)
+                self._reserve(0)
+        if not smtp.in_message:
+            self._message_since = None
+        elif self._message_since is None:
+            self._message_since = self._loop.time()
+        if smtp.closed:
+            self._close()
+        else:
+            self._regulate_reading()
+
+    def _told(self, event: Event) -> None:
+        assert self._visitor is not None
+        self._visitor.tell(event)
+        if isinstance(event, StartTls):
+            self._flush()
+            self._start_handshake()
+        elif isinstance(event, Aborted) and event.during_message:
+            self._owner.observer.cut(self._owner.name, self._client, self._visitor.account_name, "left-in-message")
+
+    def _regulate_reading(self) -> None:
+        smtp, transport = self._smtp, self._transport
+        if smtp is None or transport is None or self._lost or self._closing_at is not None or self._handshake_task is not None:
+            return
+        blocked = self._question is not None or self._write_paused_at is not None
+        if blocked and smtp.buffered >= READ_AHEAD:
+            if self._reading:
+                self._reading = False
+                transport.pause_reading()
+        elif not self._reading and smtp.buffered < READ_AHEAD:
+            self._reading = True
+            transport.resume_reading()
+
+    def _fits(self, size: int) -> bool:
+        budget = self._owner.budget
+        return budget.used - self._reserved + size <= budget.limit
+
+    def _reserve(self, octets: int) -> None:
+        self._owner.budget.used += octets - self._reserved
+        self._reserved = octets
+
+    # Answers that take time -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, question: Question) -> None:
+        """One task a connection, made for its first question; it waits between questions."""
+        self._question = question
+        if self._task is None:
+            self._task = self._loop.create_task(self._answer_questions())
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _answer_questions(self) -> None:
+        smtp, visitor = self._smtp, self._visitor
+        assert smtp is not None
+        assert visitor is not None
+        while True:
+            while self._question is not None:
+                reply = await self._decided(visitor, self._question)
+                self._question = None
+                if reply.code < 400:
+                    smtp.accept(reply)
+                else:
+                    smtp.refuse(reply)
+                if self._lost:
+                    smtp.terminate()
+                self._pump()
+            if self._lost:
+                visitor.gone()
+                return
+            self._waiter = self._loop.create_future()
+            await self._waiter
+            self._waiter = None
+            if self._lost and self._question is None:
+                return
+
+    async def _decided(self, visitor: Visitor, question: Question) -> Reply:
+        try:
+            return await visitor.decide(question)
+        except Exception as error:  # the client must hear something, whatever broke
+            self._owner.observer.trouble(f"{self._owner.name} {type(question).__name__}", error)
+            return replies.TROUBLE
+
+    # TLS ------------------------------------------------------------------------------------------------------------------------
+
+    def _start_handshake(self) -> None:
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._handshake_task = self._loop.create_task(self._handshake(self._transport))
+
+    async def _handshake(self, plain: asyncio.Transport) -> None:
+        smtp, visitor = self._smtp, self._visitor
+        assert smtp is not None
+        assert visitor is not None
+        try:
+            context = self._owner.tls_context()
+            transport = await self._loop.start_tls(
+                plain, self, context, server_side=True, ssl_handshake_timeout=min(HANDSHAKE_TIMEOUT, self._owner.limits.command_timeout)
+            )
+        except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
+            self._owner.observer.cut(self._owner.name, self._client, visitor.account_name, f"tls: {type(error).__name__}")
+            transport = None
+        self._handshake_task = None
+        if transport is None or self._lost:
+            smtp.terminate()
+            plain.abort()
+            self.connection_lost(None)
+            return
+        self._transport, self._tls, self._reading = transport, True, True
+        smtp.tls_started(visitor.options(True))
+        if self._owner.implicit_tls:
+            smtp.greet()
+        self._touched = self._loop.time()
+        self._pump()
+
+    # The end --------------------------------------------------------------------------------------------------------------------
+
+    def _turn_away(self, reply: Reply) -> None:
+        assert self._transport is not None
+        if not self._owner.implicit_tls:
+            self._transport.write(replies.encode(reply))
+        self._close()
+
+    def _close(self) -> None:
+        """Close after what is written has left; `check` cuts it when that takes too long."""
+        if self._closing_at is None and self._transport is not None:
+            self._closing_at = self._loop.time()
+            self._transport.close()
+
+    def finish(self, reply: Reply) -> None:
+        """End with `reply` when no message is under way: at once, or after the message."""
+        if self._handshake_task is not None:
+            self.abort()
+        elif self._smtp is not None:
+            self._smtp.finish(reply)
+            self._pump()
+
+    def terminate(self, reply: Reply, reason: str) -> None:
+        """End now."""
+        account = self._visitor.account_name if self._visitor is not None else ""
+        self._owner.observer.cut(self._owner.name, self._client, account, reason)
+        if self._handshake_task is not None:
+            self.abort()  # no reply can be understood in a handshake
+        elif self._smtp is not None:
+            self._smtp.terminate(reply)
+            self._flush()
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        """Cut the connection; what was not written is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def check(self, now: float) -> None:
+        """End the connection when its time is up at `now` (the loop's time). Called by the sweeper."""
+        if self._closing_at is not None:
+            if now - self._closing_at > LINGER:
+                self.abort()
+            return
+        if self._write_paused_at is not None:
+            if now - self._write_paused_at > self._owner.limits.command_timeout:
+                self.abort()
+            return
+        found = self._overdue(now)
+        if found is not None:
+            self.terminate(*found)
+
+    def _overdue(self, now: float) -> tuple[Reply, str] | None:
+        limits, smtp = self._owner.limits, self._smtp
+        if smtp is None or self._question is not None:  # an answer is ours to give: the client is not late
+            return None
+        if self._message_since is not None:
+            age = now - self._message_since
+            if age > limits.data_timeout:
+                return replies.TIMED_OUT, "data-timeout"
+            if age > RATE_GRACE and smtp.received < limits.minimum_rate * age:
+                return replies.TOO_SLOW, "too-slow"
+            return None
+        if now - self._touched > limits.command_timeout:
+            return replies.TIMED_OUT, "command-timeout"
+        if now - self._opened > limits.session_timeout and not smtp.in_transaction:
+            return replies.SESSION_TOO_LONG, "session-timeout"
+        return None
+
+
+def command_of(question: Question) -> str:
+    """The word for `question` in the log."""
+    match question:
+        case Mail():
+            return "MAIL"
+        case Recipient():
+            return "RCPT"
+        case Content():
+            return "DATA"
+        case Auth():
+            return "AUTH"

@@ -1,0 +1,81 @@
+"""What the doors tell those who watch, and the watcher that writes it to metrics and log.
+
+Each method is called on the loop's thread, once for each fact, and must be quick and raise nothing. Accepted messages are the core's to
+report. Nothing here carries a password or the content of a message.
+"""
+
+from typing import Protocol
+
+from gateway.observe import log
+from gateway.observe.metrics import Metrics
+from mail.reply import Reply
+
+
+class DoorObserver(Protocol):
+    """The doors' facts."""
+
+    def listening(self, listener: str, address: str, tls: str) -> None:
+        """A socket is open."""
+
+    def connected(self, listener: str, client: str) -> None:
+        """A client's connection was taken."""
+
+    def left(self, listener: str, client: str) -> None:
+        """It ended."""
+
+    def refused(self, listener: str, client: str, account: str, command: str, reason: str, reply: Reply) -> None:
+        """A command or message was refused. `reason` is a word of ours."""
+
+    def cut(self, listener: str, client: str, account: str, reason: str) -> None:
+        """We ended a connection."""
+
+    def unknown_stream(self, account: str, stream: str, used: str) -> None:
+        """A message asked for a stream that does not exist; it went to `used`."""
+
+    def certificate(self, listener: str, file: str, error: str) -> None:
+        """A certificate was loaded (`error` is ""), or a changed one cannot be used."""
+
+    def trouble(self, where: str, error: BaseException) -> None:
+        """Something raised that should not."""
+
+
+class Watcher:
+    """Carries the doors' facts to metrics and log."""
+
+    _MOST_STREAMS = 1000
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._streams_told: set[tuple[str, str]] = set()
+
+    def listening(self, listener: str, address: str, tls: str) -> None:
+        log.listening(listener, address, tls)
+
+    def connected(self, listener: str, client: str) -> None:
+        self._metrics.client_connected(listener)
+
+    def left(self, listener: str, client: str) -> None:
+        self._metrics.client_left(listener)
+
+    def refused(self, listener: str, client: str, account: str, command: str, reason: str, reply: Reply) -> None:
+        self._metrics.refused(listener, reply.code, reason)
+        log.refused(listener=listener, client=client, account=account, command=command, reason=reason, reply=reply)
+
+    def cut(self, listener: str, client: str, account: str, reason: str) -> None:
+        self._metrics.refused(listener, 421, reason)
+        log.clientcut(listener=listener, client=client, account=account, reason=reason)
+
+    def unknown_stream(self, account: str, stream: str, used: str) -> None:
+        """Told once for each account and stream: a campaign of a million messages asks a million times."""
+        if (account, stream) not in self._streams_told and len(self._streams_told) < self._MOST_STREAMS:
+            self._streams_told.add((account, stream))
+            log.unknown_stream(account=account, stream=stream, used=used)
+
+    def certificate(self, listener: str, file: str, error: str) -> None:
+        if error:
+            log.certificate_refused(listener, file, error)
+        else:
+            log.certificate_loaded(listener, file, "")
+
+    def trouble(self, where: str, error: BaseException) -> None:
+        log.bug(where, error)
