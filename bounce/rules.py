@@ -14,22 +14,16 @@ that are not ASCII only.
 
 import functools
 import importlib.resources
-import re
 import tomllib
-import unicodedata
 from pathlib import Path
 
 import msgspec
 
+from bounce.phrases import Index, normal_form, words
 from mail.outcome import Category, Fault, Phase
 
 MAX_TEXT = 2_000
 """Characters of a reply that are looked at. What comes after repeats or decorates."""
-GAP = 80
-"""The most characters a `*` in a phrase stands for."""
-
-_PUNCTUATION = {code: " " for code in range(128) if not chr(code).isalnum()}
-_OTHER_PUNCTUATION = re.compile(r"[^\w]+|_+")
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,54 +47,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: list[Rule]
 
 
-class _Phrase(msgspec.Struct, frozen=True, gc=False):
-    place: int  # of the rule
-    parts: tuple[str, ...]
-
-
-def normalise(text: str) -> str:
-    """The normal form of a reply's or a phrase's text, with a space before and after."""
-    return f" {' '.join(words(text))} "
-
-
-def words(text: str) -> list[str]:
-    """The words of the normal form, addresses left out."""
-    text = text[:MAX_TEXT].lower()
-    if "@" in text:
-        text = _without_addresses(text)
-    if text.isascii():
-        return text.translate(_PUNCTUATION).split()
-    decomposed = unicodedata.normalize("NFKD", text)
-    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return _OTHER_PUNCTUATION.sub(" ", plain).split()
-
-
-def _without_addresses(text: str) -> str:
-    """`text` without the words that hold an at sign; what follows a closing bracket or an ellipsis in such a word is kept."""
-    kept = []
-    for word in text.split():
-        if "@" not in word:
-            kept.append(word)
-            continue
-        before, _, after = word.partition("@")
-        for mark in (">", "...", "]", ")", "'", '"', ":", ";"):
-            if mark in after:
-                kept.append(after.partition(mark)[2])
-                break
-        for mark in ("<", "[", "("):
-            if mark in before:
-                kept.append(before.rpartition(mark)[0])
-                break
-    return " ".join(kept)
-
-
 class Rules:
     """A compiled set of rules. Immutable once built; safe to share between threads."""
 
     def __init__(self, rules: list[Rule]) -> None:
         self.rules = tuple(rules)
-        self._by_anchor: dict[str, list[_Phrase]] = {}
-        self._unanchored: list[_Phrase] = []
+        try:
+            self._phrases = Index([(place, text) for place, rule in enumerate(rules) for text in rule.texts])
+        except ValueError as error:
+            raise ValueError(f"classification rules: {error}") from error
         self._by_enhanced: dict[str, list[int]] = {}
         self._by_code: dict[str, list[int]] = {}
         self._always: list[int] = []
@@ -123,19 +78,6 @@ class Rules:
         return cls(found.rule)
 
     def _compile(self) -> None:
-        phrases = [_Phrase(place, parts_of(text)) for place, rule in enumerate(self.rules) for text in rule.texts]
-        frequency: dict[str, int] = {}
-        for phrase in phrases:
-            for word in {word for part in phrase.parts for word in part.split()}:
-                frequency[word] = frequency.get(word, 0) + 1
-        for phrase in phrases:
-            if not "".join(phrase.parts).strip():
-                raise ValueError(f"classification rules: {self.rules[phrase.place].name} has an empty phrase")
-            if _spaceless(phrase.parts):
-                self._unanchored.append(msgspec.structs.replace(phrase, parts=tuple(part.strip() for part in phrase.parts)))
-                continue
-            anchor = min((word for part in phrase.parts for word in part.split()), key=lambda word: (frequency[word], -len(word)))
-            self._by_anchor.setdefault(anchor, []).append(phrase)
         for place, rule in enumerate(self.rules):
             if rule.texts:
                 continue
@@ -149,16 +91,10 @@ class Rules:
         """The first rule that holds, or None."""
         keys = _enhanced_keys(enhanced)
         best = len(self.rules)
-        said = words(text)
-        normal = f" {' '.join(said)} "
-        for word in self._by_anchor.keys() & set(said):
-            for phrase in self._by_anchor[word]:
-                if phrase.place < best and _holds(phrase.parts, normal) and self._admits(phrase.place, code, keys, provider, phase):
-                    best = phrase.place
-        if self._unanchored and not normal.isascii():
-            for phrase in self._unanchored:
-                if phrase.place < best and _holds(phrase.parts, normal) and self._admits(phrase.place, code, keys, provider, phase):
-                    best = phrase.place
+        said = words(text[:MAX_TEXT])
+        for place in self._phrases.find(said, normal_form(said)):
+            if place < best and self._admits(place, code, keys, provider, phase):
+                best = place
         for place in self._codes_only(code, keys):
             if place < best and self._admits(place, code, keys, provider, phase):
                 best = place
@@ -186,35 +122,6 @@ class Rules:
         if self._enhanced[place] and not self._enhanced[place] & keys:
             return False
         return not self._codes[place] or str(code).startswith(self._codes[place])
-
-
-def parts_of(phrase: str) -> tuple[str, ...]:
-    """The normal form of each piece of a phrase between its gaps."""
-    return tuple(normalise(part) for part in phrase.split("*") if part.strip())
-
-
-def _spaceless(parts: tuple[str, ...]) -> bool:
-    """Whether a phrase is in a script that writes no spaces, so that word boundaries mean nothing."""
-    return any("\u3040" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7af" for part in parts for character in part)
-
-
-def _holds(parts: tuple[str, ...], normal: str) -> bool:
-    """Whether the pieces occur in `normal` in their order, each within GAP characters of the one before."""
-    if len(parts) == 1:
-        return parts[0] in normal
-    start = normal.find(parts[0])
-    while start >= 0:
-        place: int = start + len(parts[0])
-        for part in parts[1:]:
-            # The space between two pieces belongs to both.
-            place = normal.find(part, place - 1, place + GAP + len(part))
-            if place < 0:
-                break
-            place += len(part)
-        else:
-            return True
-        start = normal.find(parts[0], start + 1)
-    return False
 
 
 @functools.lru_cache(maxsize=256)

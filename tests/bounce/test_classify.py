@@ -3,7 +3,8 @@
 import pytest
 
 from bounce.classify import classify, reply_of
-from bounce.rules import MAX_TEXT, Rules, normalise, shipped
+from bounce.phrases import normalise
+from bounce.rules import MAX_TEXT, Rules, shipped
 from mail.outcome import Category, Fault, Phase
 from mail.reply import Reply
 

@@ -1,0 +1,219 @@
+"""Reports for people: the recipients that failed, and why, from prose (`freeform.toml` says how it looks).
+
+`recognise` decides whether a message is a report at all: a daemon's name, a subject, a sentence that only programs say; two of these, or
+a field that lists failed recipients. `recipients` finds the addresses (fields copied into the text; addresses that begin a line; addresses
+after words that announce them; the one recipient of the returned message) and gives each the words that stand by it.
+
+Promises: linear, bounded, never an exception. An address in a returned message is never taken for a failed one, except its only
+recipient when the report names nobody.
+"""
+
+import re
+
+import msgspec
+
+from bounce.diagnostic import read, remote_host
+from bounce.dsn import groups
+from bounce.dsn import recipients as dsn_recipients
+from bounce.notice import Notice
+from bounce.patterns import patterns
+from bounce.phrases import normal_form, normalise, words
+from bounce.report import Action, Recipient, recipient
+from mail.encoded_word import text as decoded
+from mail.mime import Part
+
+MAX_FOUND = 500
+MAX_BLOCK = 2_500
+
+_LOCAL = r"(?:[^\s<>()\[\]{},;:\"'|\\*]{1,64}|\"[^\"\n]{1,62}\")"
+_ADDRESS = rf"{_LOCAL}@[A-Za-z0-9_\[](?:[A-Za-z0-9_.\[\]:-]{{0,250}}[A-Za-z0-9_\]])?"
+_ANY = re.compile(_ADDRESS)
+_LEADING = re.compile(rf"^[ \t>*•·\-\"'\[(<]{{0,24}}(?:mailto:|smtp:|rfc822;[ ]?|c=.{{0,200}}?SMTP=)?({_ADDRESS})(.{{0,2000}})$", re.I)
+_TAIL = re.compile(
+    r"^[\"'>\])]{0,4}[;.]?\s{0,4}(?:$|[:\[(<=|–-]|\.\.\.|,\s?(?:error|\d)|on \w{3},|\d{3}\b|(?:invalid|error|unknown|mailbox|user|unable|host|recipient|quota)\b)",
+    re.I,
+)
+_EMBEDDED = re.compile(r"(?im)^[> \t]{0,8}final-recipient[ \t]{0,4}:")
+_REPLY_MARK = re.compile(r"(?i)^\s{0,4}(?:re|aw|fwd?|wg|sv|antw|tr|rv|rif|res|enc)\s{0,3}(?:\[\d{1,3}\])?:")
+_ADDRESS_SPLIT = re.compile(r"[,;\s]+")
+
+
+class Recognised(msgspec.Struct, frozen=True):
+    """`rule` names the format; `strong` says that the message is a report beyond doubt."""
+
+    rule: str
+    strong: bool
+
+
+def recognise(root: Part, said: Notice) -> Recognised | None:
+    """The format of a report, or None when the message is none."""
+    table = patterns()
+    listed = failed_recipients_field(root)
+    daemon = is_daemon(root)
+    subject = has_report_subject(root)
+    found = words(said.text[:20_000])
+    places = set(table.signs.find(found, normal_form(found)))
+    rule = table.formats[min(places)] if places else ("x-failed-recipients" if listed else "daemon")
+    if listed or (daemon and (subject or places)) or (subject and places):
+        return Recognised(rule, bool(listed) or (daemon and subject))
+    return None
+
+
+def is_daemon(root: Part) -> bool:
+    """Whether a program that reports sent this: by its name, or by the empty name that RFC 5321 section 4.5.5 gives it."""
+    sender = root.value("from")
+    local = decoded(sender.encode("utf-8", "replace"))[:500]
+    for separator in "@<>().,-_+":
+        local = local.replace(separator, " ")
+    if any(patterns().senders.found(local)):
+        return True
+    if patterns().senders.found(local):
+        return True
+    return "@" not in sender and root.value("return-path").strip() in ("<>", "MAILER-DAEMON", "<MAILER-DAEMON>")
+
+
+def has_report_subject(root: Part) -> bool:
+    """Whether the subject is that of a report, and not of somebody's answer to one."""
+    subject = decoded(root.value("subject").encode("utf-8", "replace"))
+    return not _REPLY_MARK.match(subject) and bool(patterns().subjects.found(subject))
+
+
+def failed_recipients_field(root: Part) -> list[str]:
+    """The addresses of X-Failed-Recipients (Exim, Google)."""
+    listed = ",".join(root.values("x-failed-recipients"))[:20_000]
+    found = [entry.strip("<>") for entry in _ADDRESS_SPLIT.split(listed) if "@" in entry]
+    return list(dict.fromkeys(found))[:MAX_FOUND]
+
+
+def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
+    """Those who did not get the message."""
+    if _EMBEDDED.search(said.text):
+        copied = dsn_recipients(groups(said.text), said.text, failed_recipients_field(root))
+        if copied:
+            return copied
+    lines = said.text.split("\n")
+    own = {address.lower() for field in ("from", "reply-to") for address in _ANY.findall(root.value(field))}
+    places = _leading(lines, own)
+    listed = failed_recipients_field(root)
+    if listed:
+        wanted = {address.lower() for address in listed}
+        at = {address.lower(): place for place, address in places}
+        found = [(at.get(address.lower(), -1), address) for address in listed]
+        places = [entry for entry in places if entry[1].lower() in wanted]
+    else:
+        found = places or _announced(lines, own) or _returned_to(said.returned)
+    action = action_of(said.text)
+    starts = sorted({place for place, _ in places})
+    return tuple(_entry(address, place, lines, starts, action, said.text) for place, address in _unique(found))
+
+
+def action_of(text: str) -> Action:
+    """Failed, unless the words say that more attempts follow and nothing says that it is over."""
+    said = words(text[:20_000])
+    normal = normal_form(said)
+    table = patterns()
+    if any(True for _ in table.delays.find(said, normal)) and not any(True for _ in table.failures.find(said, normal)):
+        return Action.DELAYED
+    return Action.FAILED
+
+
+def _unique(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    seen: dict[str, tuple[int, str]] = {}
+    for place, address in found:
+        seen.setdefault(address.lower(), (place, address))
+    return list(seen.values())[:MAX_FOUND]
+
+
+def _leading(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
+    """Addresses that begin a line and are followed by nothing, or by what follows a failed recipient."""
+    found: list[tuple[int, str]] = []
+    before = ""
+    for number, line in enumerate(lines):
+        if "@" in line:
+            match = _LEADING.match(line)
+            if match is not None and _TAIL.match(match.group(2)) and match.group(1).lower() not in own and not _ends_with_bystander(before):
+                found.append((number, _clean(match.group(1))))
+                if len(found) >= MAX_FOUND:
+                    break
+        if line.strip():
+            before = line
+    return found
+
+
+def _announced(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
+    """Addresses right after words that announce a failed recipient, in a line or over a line's end."""
+    found: list[tuple[int, str]] = []
+    before = ""
+    for number, line in enumerate(lines):
+        if "@" in line:
+            for match in _ANY.finditer(line):
+                lead = normalise(f"{before[-200:]} {line[: match.start()][-200:]}")
+                if match.group().lower() not in own and _announces(lead):
+                    found.append((number, _clean(match.group())))
+            if len(found) >= MAX_FOUND:
+                break
+        if line.strip():
+            before = line
+    return found
+
+
+def _announces(lead: str) -> bool:
+    """Whether the words before an address say that it failed; the longest phrase that fits decides."""
+    table = patterns()
+    good = next((len(phrase) for phrase in table.inline if lead.endswith(phrase)), 0)
+    bad = next((len(phrase) for phrase in table.bystanders if lead.endswith(phrase)), 0)
+    return good > bad
+
+
+def _ends_with_bystander(line: str) -> bool:
+    lead = normalise(line[-200:])
+    return any(lead.endswith(phrase) for phrase in patterns().bystanders) and not any(lead.endswith(phrase) for phrase in patterns().inline)
+
+
+def _returned_to(returned: Part) -> list[tuple[int, str]]:
+    """The only recipient of the returned message."""
+    for field in ("x-envelope-to", "x-original-to", "delivered-to", "to"):
+        addresses = list(dict.fromkeys(match.group() for match in _ANY.finditer(returned.value(field)[:2_000])))
+        if len(addresses) == 1:
+            return [(-1, _clean(addresses[0]))]
+    return []
+
+
+def _clean(address: str) -> str:
+    """An address without what prose puts around it."""
+    local, _, domain = address.rpartition("@")
+    for prefix in ("SMTP=", "smtp=", "mailto:", "="):
+        local = local.removeprefix(prefix)
+    return f"{local.lstrip('.!/')}@{domain.rstrip('.:')}"
+
+
+def _entry(address: str, place: int, lines: list[str], starts: list[int], action: Action, text: str) -> Recipient:
+    """One recipient with the words that stand by it."""
+    block = _block(place, lines, starts)
+    spoken = _spoken_of(address, lines)
+    diagnostic = " ".join((spoken or block).split())
+    reading = read(diagnostic, "", text if diagnostic != text else "")
+    if spoken and reading.found.rule == "unknown":
+        reading = read(" ".join(block.split()), "", text)
+    return recipient(address, action, reading.status, reading.found, diagnostic=diagnostic, remote_mta=remote_host(diagnostic))
+
+
+def _block(place: int, lines: list[str], starts: list[int]) -> str:
+    """The words from one recipient to the next."""
+    if place < 0:
+        return "\n".join(lines)[:MAX_BLOCK]
+    after = next((start for start in starts if start > place), len(lines))
+    first = _ANY.sub("", lines[place], count=1).strip(" \t<>:\"'*")
+    return "\n".join([first, *lines[place + 1 : after]])[:MAX_BLOCK]
+
+
+_SPOKEN = re.compile(r"(?:^|[\s:>])[45]\d\d[\s-]")
+
+
+def _spoken_of(address: str, lines: list[str]) -> str:
+    """The line of a transcript in which a server speaks of this address."""
+    lower = address.lower()
+    for line in lines:
+        if lower in line.lower() and _SPOKEN.search(line[:200]):
+            return line.strip("<> \t")
+    return ""

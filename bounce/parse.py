@@ -1,0 +1,98 @@
+"""A message that came back, read: `parse(raw)` gives what it is, whom it is about and why (see `bounce.report`).
+
+The order of the questions matters and is the safety of this room: a complaint or a receipt that wraps a report is not a bounce; a
+machine-readable part is believed before prose; prose counts only in a message that a reporting program sent; what remains is an automatic
+answer, a challenge or somebody's reply, and none of these ever says that an address is dead.
+
+Promises: any octets in, a Report or None out (None: nothing we know), never an exception; size, depth, count and time bounded. It does
+not check tokens (`mail.token` does), and does not know whether the message belongs to one of ours.
+"""
+
+import re
+
+from bounce import autoreply, dsn, freeform
+from bounce.notice import Notice, notice
+from bounce.report import Kind, Report, kind_of
+from mail.complaint import is_complaint
+from mail.mime import Part
+from mail.mime import parse as parse_mime
+
+_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+_RECEIPT_TYPES = ("message/disposition-notification", "message/global-disposition-notification")
+_TOKEN = re.compile(r"(?<![a-z0-9+.-])(b\+[a-z2-7]{33})(?=@|%40|$|[\s>,;])", re.I)
+_MESSAGE_ID = re.compile(r"<[^<>\s]{1,900}>")
+_TOKEN_FIELDS = ("to", "delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "original-recipient")
+_LOOP_PHRASES = ("loop alert", "mail loop detected")
+
+
+def parse(raw: bytes) -> Report | None:
+    """What `raw` is, or None when it is nothing that a gateway has to know about."""
+    root = parse_mime(raw)
+    if is_complaint(root):
+        return Report(Kind.FEEDBACK, rule="feedback-report")
+    if root.find(*_RECEIPT_TYPES) is not None or root.parameters.get("report-type", "").lower() == "disposition-notification":
+        return _report(root, notice(root), Report(Kind.READ_RECEIPT, rule="disposition-notification"))
+    status = root.find(*_STATUS_TYPES)
+    said = notice(root)
+    if status is not None:
+        found = _from_status(status, root, said)
+        if found is not None:
+            return found
+    recognised = freeform.recognise(root, said)
+    if recognised is not None:
+        found = _from_prose(recognised, root, said)
+        if found is not None:
+            return found
+    answer = autoreply.read(root, said)
+    return _report(root, said, answer) if answer is not None else None
+
+
+def _from_status(status: Part, root: Part, said: Notice) -> Report | None:
+    """A report with a machine-readable part."""
+    fields = dsn.groups(status.text())
+    fallback = freeform.failed_recipients_field(root) or [entry.address for entry in freeform.recipients(root, said)[:1]]
+    found = dsn.recipients(fields, said.text, fallback)
+    if not found:
+        return None
+    report = Report(kind_of(found), found, rule="rfc3464")
+    return _report(root, said, report, fields.message.get("original-envelope-id", ""))
+
+
+def _from_prose(recognised: freeform.Recognised, root: Part, said: Notice) -> Report | None:
+    """A report for people."""
+    found = freeform.recipients(root, said)
+    if not found:
+        return None
+    return _report(root, said, Report(kind_of(found), found, rule=recognised.rule))
+
+
+def _report(root: Part, said: Notice, report: Report, envelope_id: str = "") -> Report:
+    """`report` with what ties it to a delivery: the id of the returned message and the token of the address it came back to."""
+    identity = _MESSAGE_ID.search(said.returned.value("message-id")[:1_000])
+    message_id = identity.group() if identity else said.returned.value("message-id")[:500].strip()
+    return Report(
+        kind=report.kind,
+        recipients=report.recipients,
+        original_message_id=message_id,
+        token=_token(root, said.returned, envelope_id),
+        rule=report.rule,
+        absence=report.absence,
+        text=report.text,
+    )
+
+
+def _token(root: Part, returned: Part, envelope_id: str) -> str:
+    """The short token of the return path, wherever it survived (`mail.token`); "" when nowhere."""
+    places = [root.value(field) for field in _TOKEN_FIELDS]
+    places += [
+        envelope_id,
+        returned.value("return-path"),
+        returned.value("x-envelope-from"),
+        root.value("references"),
+        root.value("in-reply-to"),
+    ]
+    for place in places:
+        match = _TOKEN.search(place[:2_000])
+        if match is not None:
+            return match.group(1).lower()
+    return ""

@@ -1,0 +1,124 @@
+"""Phrases looked for in the words of replies and reports, many at once and in linear time.
+
+Phrases and texts are compared in a normal form: lower case, accents removed, everything that is neither letter nor digit is a space, and
+mail addresses are left out (a local part may say anything). `*` in a phrase stands for a gap of up to GAP characters. No regular
+expression looks at a text: each phrase is found through its rarest word in a dictionary, then confirmed by a substring search. Phrases in
+scripts without spaces (Japanese, Chinese) are tried one by one, on texts that are not ASCII only.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+GAP = 80
+"""The most characters a `*` in a phrase stands for."""
+
+_PUNCTUATION = {code: " " for code in range(128) if not chr(code).isalnum()}
+_OTHER_PUNCTUATION = re.compile(r"[^\w]+|_+")
+
+
+class Index:
+    """A set of phrases, each with a number that the caller knows. Raises ValueError for a phrase without words."""
+
+    def __init__(self, phrases: Iterable[tuple[int, str]]) -> None:
+        parsed = [(place, parts_of(phrase)) for place, phrase in phrases]
+        frequency: dict[str, int] = {}
+        for _, parts in parsed:
+            for word in {word for part in parts for word in part.split()}:
+                frequency[word] = frequency.get(word, 0) + 1
+        self._by_anchor: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        self._spaceless: list[tuple[int, tuple[str, ...]]] = []
+        for place, parts in parsed:
+            if not "".join(parts).strip():
+                raise ValueError(f"phrase number {place} has no words")
+            if _spaceless(parts):
+                self._spaceless.append((place, tuple(part.strip() for part in parts)))
+                continue
+            anchor = min((word for part in parts for word in part.split()), key=lambda word: (frequency[word], -len(word)))
+            self._by_anchor.setdefault(anchor, []).append((place, parts))
+
+    def find(self, said: list[str], normal: str) -> Iterator[int]:
+        """The number of each phrase that occurs, in no order. `said` are the words of a text and `normal` its normal form."""
+        for word in self._by_anchor.keys() & set(said):
+            for place, parts in self._by_anchor[word]:
+                if holds(parts, normal):
+                    yield place
+        if self._spaceless and not normal.isascii():
+            for place, parts in self._spaceless:
+                if holds(parts, normal):
+                    yield place
+
+    def found(self, text: str) -> set[int]:
+        """The number of each phrase that occurs in `text`."""
+        said = words(text)
+        return set(self.find(said, normal_form(said)))
+
+
+def normalise(text: str) -> str:
+    """The normal form of a text or a phrase, with a space before and after."""
+    return normal_form(words(text))
+
+
+def normal_form(said: list[str]) -> str:
+    """The normal form made of words already found."""
+    return f" {' '.join(said)} "
+
+
+def words(text: str) -> list[str]:
+    """The words of the normal form, addresses left out."""
+    text = text.lower()
+    if "@" in text:
+        text = _without_addresses(text)
+    if text.isascii():
+        return text.translate(_PUNCTUATION).split()
+    decomposed = unicodedata.normalize("NFKD", text)
+    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return _OTHER_PUNCTUATION.sub(" ", plain).split()
+
+
+def _without_addresses(text: str) -> str:
+    """`text` without the words that hold an at sign; what follows a closing bracket or an ellipsis in such a word is kept."""
+    kept = []
+    for word in text.split():
+        if "@" not in word:
+            kept.append(word)
+            continue
+        before, _, after = word.partition("@")
+        for mark in (">", "...", "]", ")", "'", '"', ":", ";"):
+            if mark in after:
+                kept.append(after.partition(mark)[2])
+                break
+        for mark in ("<", "[", "("):
+            if mark in before:
+                kept.append(before.rpartition(mark)[0])
+                break
+    return " ".join(kept)
+
+
+def parts_of(phrase: str) -> tuple[str, ...]:
+    """The normal form of each piece of a phrase between its gaps."""
+    return tuple(normalise(part) for part in phrase.split("*") if part.strip())
+
+
+def _spaceless(parts: tuple[str, ...]) -> bool:
+    """Whether a phrase is in a script that writes no spaces, so that word boundaries mean nothing."""
+    return any("\u3040" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7af" for part in parts for character in part)
+
+
+def holds(parts: tuple[str, ...], normal: str) -> bool:
+    """Whether the pieces occur in `normal` in their order, each within GAP characters of the one before."""
+    if len(parts) == 1:
+        return parts[0] in normal
+    start = normal.find(parts[0])
+    while start >= 0:
+        place: int = start + len(parts[0])
+        for part in parts[1:]:
+            # The space between two pieces belongs to both.
+            place = normal.find(part, place - 1, place + GAP + len(part))
+            if place < 0:
+                break
+            place += len(part)
+        else:
+            return True
+        start = normal.find(parts[0], start + 1)
+    return False
