@@ -32,6 +32,9 @@ from gateway.traffic.breaker import Breaker
 from gateway.traffic.controller import Controller
 from mail.identity import IdentitySource
 
+DOMAIN_HOLD_LOOK = 60.0
+"""Seconds after which a delivery to a domain that is held is looked at again."""
+
 
 class SpoolReader(Protocol):
     """A reader of one's own, for long reads in another thread."""
@@ -91,8 +94,10 @@ class Core:
         self.holds: dict[int, Hold] = {hold.id: hold for hold in self.recovered.holds}
         for flow in self.recovered.flows:
             ports.controller.add_flow(flow.number, flow.key)
+        self._domain_holds = [hold for hold in self.recovered.holds if hold.domain]
         for hold in self.recovered.holds:
-            ports.controller.hold(hold)
+            if not hold.domain:
+                ports.controller.hold(hold)
         self._compose(settings, data, domain)
 
     def _compose(self, settings: Settings, data: Path, domain: str) -> None:
@@ -109,6 +114,8 @@ class Core:
             ports.observer,
             ports.clock,
             self._suppressed,
+            self._held_back,
+            ports.on_bug,
         )
         self.windows = FlowWindows(
             ports.controller,
@@ -135,6 +142,7 @@ class Core:
             ports.clock,
             ports.on_bug,
         )
+        self.engine.on_unrouted_due = self.unrouted.due_later
         self.sweeper = Sweeper(
             ports.spool,
             self.committer,
@@ -193,6 +201,10 @@ class Core:
     def hold(self, hold: Hold) -> int:
         """Stop serving the flows that match; how many deliveries went from RAM back to disk."""
         self.holds[hold.id] = hold
+        if hold.domain:
+            self._domain_holds.append(hold)
+            self.committer.hold(hold)
+            return 0
         self.committer.hold(hold)
         self.ports.controller.hold(hold)
         return sum(self.windows.withdraw(flow) for flow in self._held_flows(hold))
@@ -201,6 +213,7 @@ class Core:
         """Serve them again."""
         self.holds.pop(hold, None)
         self.committer.unhold(hold)
+        self._domain_holds = [one for one in self._domain_holds if one.id != hold]
         self.ports.controller.unhold(hold)
         self.windows.look()
         self.engine.turn_soon()
@@ -231,6 +244,13 @@ class Core:
     def _cached_route(self, domain: str) -> Route | None:
         routing = self.ports.router.cached(domain)
         return routing if isinstance(routing, Route) else None
+
+    def _held_back(self, held: Held, now: float) -> float:
+        """Until when a hold of its recipient's domain keeps this delivery back; flows do not know domains, so it is looked at here."""
+        for hold in self._domain_holds:
+            if hold.domain == held.recipient.domain and matches_flow(hold, self.flows, held.flow) and not 0 < hold.until <= now:
+                return min(hold.until or now + DOMAIN_HOLD_LOOK, now + DOMAIN_HOLD_LOOK)
+        return 0.0
 
     def _suppressed(self, held: Held) -> str | None:
         return self.ports.suppression.reason(held.message.account, held.message.stream, held.recipient)

@@ -9,7 +9,6 @@ A connection stops pulling while too many outcomes are not yet on disk. What it 
 """
 
 import asyncio
-import heapq
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -23,10 +22,11 @@ from gateway.core.held import Held, HeldDeliveries
 from gateway.core.observer import Observer
 from gateway.core.settlement import Settled, Settler, verdict_of
 from gateway.core.windows import FlowWindows
+from gateway.spool.port import UNROUTED, Release
 from gateway.traffic.breaker import Breaker
 from gateway.traffic.controller import Controller, Item, Report
 from mail.event import EventKind
-from mail.outcome import Fault, Outcome
+from mail.outcome import Category, Fault, Outcome
 
 Session = Callable[[Permit], Coroutine[Any, Any, None]]
 """Runs one connection from its permit to its end."""
@@ -38,8 +38,6 @@ class Connection(msgspec.Struct, gc=False):
     permit: Permit
     task: asyncio.Task[None] | None = None
     handed: dict[int, Item] = {}
-    alarm_at: float = math.inf
-    """When an alarm is set for it; one connection has one alarm at the most."""
 
 
 class Engine:
@@ -56,6 +54,8 @@ class Engine:
         observer: Observer,
         clock: Callable[[], float],
         suppressed: Callable[[Held], str | None],
+        held_back: Callable[[Held, float], float],
+        on_bug: Callable[[BaseException], None],
     ) -> None:
         self._controller = controller
         self._committer = committer
@@ -66,13 +66,14 @@ class Engine:
         self._observer = observer
         self._clock = clock
         self._suppressed = suppressed
+        self._held_back = held_back
+        self._on_bug = on_bug
         self.windows: FlowWindows
         self.session: Session
+        self.on_unrouted_due: Callable[[float], None]
+        """Told when a delivery without a route will be due."""
         self._connections: dict[int, Connection] = {}
         self._waiters: dict[int, asyncio.Future[None]] = {}
-        self._idle: dict[str, dict[int, None]] = {}
-        """Permits that wait for work, by route."""
-        self._alarms: list[tuple[float, int]] = []
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -83,11 +84,10 @@ class Engine:
         """Open connections."""
         return len(self._connections)
 
-    # Turns: open what is worth opening, wake who waits for time.
+    # Turns: open what is worth opening, wake who should ask again, sleep until time changes something.
 
     def offered(self, flow: int) -> None:
-        """A delivery came into this flow's window: wake one connection that waits for its route, and see whether more are wanted."""
-        self._wake_one(self._flows.key(flow).route)
+        """A delivery came into this flow's window."""
         self.turn_soon()
 
     def turn_soon(self) -> None:
@@ -101,10 +101,10 @@ class Engine:
         if self._stopping:
             return
         now = self._clock()
-        while self._alarms and self._alarms[0][0] <= now:
-            self._ring(heapq.heappop(self._alarms)[1])
         for opening in self._controller.demand(now):
             self._open(opening, now)
+        for permit in self._controller.ready():
+            self._wake(permit)
         self._set_timer(now)
 
     def _open(self, opening: Opening, now: float) -> None:
@@ -116,22 +116,21 @@ class Engine:
         connection.task = asyncio.get_running_loop().create_task(self._run_session(permit), name=f"session {permit.id}")
 
     async def _run_session(self, permit: Permit) -> None:
-        """A session always ends with `closed`; should it fail to say so, this does."""
+        """A session always ends with `closed`; should it fail to say so, this does. What it raises is a bug and is told."""
         try:
             await self.session(permit)
+        except Exception as bug:
+            self._on_bug(bug)
         finally:
-            if permit.id in self._connections:
-                self.closed(Closed(permit.id))
+            self.closed(Closed(permit.id))
 
     def _set_timer(self, now: float) -> None:
-        alarm = self._alarms[0][0] if self._alarms else math.inf
-        at = min(alarm, self._controller.wake(now))
-        if at == self._timer_at and self._timer is not None:
+        at = self._controller.wake(now)
+        if at == self._timer_at:
             return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self._timer_at = at
+        self._timer, self._timer_at = None, at
         if at < math.inf:
             # A little late rather than early: an early turn would find nothing and set the same timer again.
             self._timer = asyncio.get_running_loop().call_later(max(at - now, 0.0) + 0.001, self._alarm)
@@ -140,23 +139,10 @@ class Engine:
         self._timer, self._timer_at = None, math.inf
         self._turn()
 
-    def _ring(self, permit: int) -> None:
-        connection = self._connections.get(permit)
-        if connection is not None:
-            connection.alarm_at = math.inf
-            self._wake(permit)
-
     def _wake(self, permit: int) -> None:
         waiter = self._waiters.get(permit)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _wake_one(self, route: str) -> None:
-        for permit in self._idle.get(route, ()):
-            waiter = self._waiters[permit]
-            if not waiter.done():
-                waiter.set_result(None)
-                return
 
     # The calls of a hand.
 
@@ -176,40 +162,39 @@ class Engine:
                 return Handout([], close=True)
             if not wait:
                 return Handout([], wait=pause)
-            await self._wait(connection, pause)
+            await self._wait(permit)
         return Handout([], close=True)
 
-    async def _wait(self, connection: Connection, pause: Wait) -> None:
-        permit, route = connection.permit.id, connection.permit.opening.route
+    async def _wait(self, permit: int) -> None:
+        """Until the controller names the permit as ready."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[permit] = waiter
-        idle = self._idle.setdefault(route, {})
-        idle[permit] = None
-        if pause.until < connection.alarm_at:
-            connection.alarm_at = pause.until
-            heapq.heappush(self._alarms, (pause.until, permit))
-            if pause.until < self._timer_at:
-                self._set_timer(self._clock())
+        self.turn_soon()
         try:
             await waiter
         finally:
-            del self._waiters[permit], idle[permit]
-            if not idle:
-                self._idle.pop(route, None)
+            del self._waiters[permit]
 
     def _hand_out(self, connection: Connection, item: Item, now: float) -> Assignment | None:
         """The last look before an attempt: its time may be over, or the recipient suppressed since it was accepted."""
         held = self._held.get(item.id)
         if held is None:
-            self._controller.unused(connection.permit.id, [], now)
-            return None
-        if held.expires <= now:
-            self._end_untried(held, self.settler.expire(held, now))
             return None
         reason = self._suppressed(held)
-        if reason is not None:
+        until = self._held_back(held, now)
+        if held.expires <= now:
+            self._end_untried(held, self.settler.expire(held, now))
+        elif reason is not None:
             self._end_untried(held, self.settler.cancel(held, f"suppressed: {reason}", now))
-            return None
+        elif until > now:
+            self.windows.put_back(held, until)
+        else:
+            return self._handed(connection, held, item)
+        not_tried = Report(item.id, success=False, category=Category.EXPIRED, synthetic=True, text="not tried")
+        self._controller.report(connection.permit.id, [not_tried], now)
+        return None
+
+    def _handed(self, connection: Connection, held: Held, item: Item) -> Assignment:
         held.permit = connection.permit.id
         connection.handed[item.id] = item
         self.windows.drained(held.flow)
@@ -240,7 +225,7 @@ class Engine:
         settled = self.settler.settle(held, settlement, now)
         self._committer.change(settled.change)
         if settled.became is EventKind.DEFERRED:
-            self.windows.due_later(settled.next_due)
+            self.on_unrouted_due(settled.next_due) if settled.change.flow == UNROUTED else self.windows.due_later(settled.next_due)
         provider = settlement.facts.lane.provider
         self._observer.attempted(held, provider, settlement.outcome, settlement.facts, settled.became.value, settled.next_due)
         verdict = verdict_of(settlement.outcome)
@@ -265,8 +250,15 @@ class Engine:
             held = self._held.get(item.id)
             if held is not None:
                 held.permit = 0
-        self._controller.unused(connection.permit.id, items, now)
+        self._put_back(self._controller.unused(connection.permit.id, items, now), now)
         self._observer.returned(len(items))
+
+    def _put_back(self, items: list[Item], now: float) -> None:
+        """Items whose flow is gone from traffic go to the disk."""
+        for item in items:
+            held = self._held.get(item.id)
+            if held is not None:
+                self.windows.put_back(held, now)
 
     async def settled(self) -> None:
         """Back-pressure of the committer."""
@@ -281,7 +273,7 @@ class Engine:
         self._give_back(connection, list(connection.handed), now)
         del self._connections[closed.permit]
         verdict = None if closed.trouble is None else verdict_of(closed.trouble)
-        self._controller.closed(closed.permit, verdict, closed.host, now)
+        self._put_back(self._controller.closed(closed.permit, verdict, closed.host, now), now)
         if closed.trouble is not None:
             lane = connection.permit.opening.lane
             self._observer.connection_trouble(lane.source, lane.provider, closed.host, closed.trouble)
@@ -308,6 +300,20 @@ class Engine:
                 held = self._held.get(item.id)
                 if held is not None:
                     self._settle_one(Settlement(item.id, trouble, facts), now)
+
+    def waiting_domain(self, route: str) -> str | None:
+        """The recipient domain of some delivery that waits for this route, or None when none does."""
+        flows = set(self._flows.of_route(route))
+        return next((held.recipient.domain for held in self._held.all() if held.flow in flows), None)
+
+    def unroute(self, route: str) -> None:
+        """These hosts are no longer the route of what waits for them: it is routed anew."""
+        now = self._clock()
+        for flow in self._flows.of_route(route):
+            for item in self._controller.withdraw(flow):
+                if self._held.remove(item.id) is not None:
+                    self._committer.release(Release(item.id, now, UNROUTED))
+        self.on_unrouted_due(now)
 
     def _provider(self, held: Held) -> str:
         return self._flows.key(held.flow).provider if held.flow else ""

@@ -97,6 +97,12 @@ class UnroutedDeliveries:
         self._news = True
         self._kick.set()
 
+    def due_later(self, due: float) -> None:
+        """A delivery on disk without a route is due at `due`."""
+        if due < self._look_at:
+            self._look_at = due
+            self._kick.set()
+
     def look_again(self) -> None:
         """Deliveries lost their route (reroute): look at everything on disk."""
         self._look_at = 0.0

@@ -101,7 +101,8 @@ class Settler:
 
     def _retry(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         decision = next_attempt(self._stream(held).retry, held.steps, now, held.message.received_at, self._random)
-        return self._deferred(held, settlement, verdict, now, decision)
+        # Hosts that cannot be reached may have been replaced: the next attempt asks for the route anew.
+        return self._deferred(held, settlement, verdict, now, decision, unroute=verdict.category is Category.NETWORK)
 
     def _retry_lane(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         retry = self._stream(held).retry
@@ -145,6 +146,7 @@ class Settler:
         eligible_until: float | None = None,
         unsure: int | None = None,
         sources_tried: int | None = None,
+        unroute: bool = False,
     ) -> Settled:
         if not isinstance(decision, Retried) or decision.due >= held.expires:
             return self._expired(held, settlement, verdict, now)
@@ -155,7 +157,7 @@ class Settler:
             State.QUEUED,
             now,
             [seal(event)],
-            flow=self._flows.number(key) if key is not None else -1,
+            flow=UNROUTED if unroute else self._flows.number(key) if key is not None else -1,
             due=due,
             attempts=held.attempts + 1,
             steps=decision.steps,

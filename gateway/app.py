@@ -1,0 +1,420 @@
+"""The composition root: the only file that picks concrete classes, and the life of one gateway process.
+
+Start: lock and recover the spool, then committer, feeder and engine, then status page and control socket, and the doors last. Stop (SIGTERM,
+SIGINT): doors first, then messages on the wire within the grace, then everything to disk and a clean mark. Reload (SIGHUP): a bad new
+configuration is told and changes nothing.
+
+Bad days: a second gateway on the same folder is refused by the lock (exit code 73). A broken spool stops the process at once without
+settling anything (exit code 75): a supervisor starts it again and recovery decides from what is on disk.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from config.load import Configuration
+from config.sending import Source
+from config.settings import Settings
+from gateway.admin.console import Console
+from gateway.admin.server import ControlServer
+from gateway.calls import Closed, Message, Permit
+from gateway.compose.composer import Composer
+from gateway.compose.domains import Domains
+from gateway.compose.keyring import KeyringError, load_keyring, load_token_keys
+from gateway.compose.return_path import return_path
+from gateway.core.core import Core, Ports
+from gateway.core.engine import Engine, Session
+from gateway.core.reporting import Reporting
+from gateway.core.snapshot import Snapshot
+from gateway.delivery.network import Network
+from gateway.delivery.resolver import Resolver
+from gateway.delivery.route import Route, Router, Unroutable
+from gateway.delivery.session import run_session
+from gateway.doors.observer import Watcher
+from gateway.doors.submission import SubmissionDoor
+from gateway.observe import lines, log
+from gateway.observe.health import Health
+from gateway.observe.http import StatusServer
+from gateway.observe.metrics import Bound, Metrics
+from gateway.spool.port import Note, SpoolError, SpoolLocked
+from gateway.spool.sqlite import SqliteSpool
+from gateway.spool.writer import Writer
+from gateway.traffic.controller import Controller
+from mail.address import Address
+from mail.token import TokenKeys
+
+GRACE = 30.0
+"""Seconds that messages under way get at a stop."""
+
+EXIT_BROKEN = 75  # EX_TEMPFAIL of sysexits.h: start again
+EXIT_LOCKED = 73  # EX_CANTCREAT
+EXIT_CONFIG = 78  # EX_CONFIG
+
+LEDGER = "traffic.ledger"
+HORIZON = 30.0
+"""Seconds for which the limits on disk are valid ahead; they are written at least this often."""
+
+
+def gateway_version() -> str:
+    """The installed version, or "unknown" when run from a tree."""
+    try:
+        return version("mailwright")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class NobodySuppressed:
+    """The suppression view while no list is configured."""
+
+    def reason(self, account: str, stream: str, recipient: Address) -> str | None:
+        """Nobody is suppressed."""
+        return None
+
+
+class SessionWatcher:
+    """What sessions tell, carried to metrics and log."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def connected(self, source: str, provider: str, result: str) -> None:
+        """A connection was made, or not."""
+        self._metrics.connected(source, provider, result if result in ("plain", "tls") else "failed")
+
+    def faulted(self, what: str, error: BaseException) -> None:
+        """A bug or a broken part of ours."""
+        log.bug(what, error)
+
+
+class Gateway:
+    """One gateway: everything it is made of, and its start, reload and stop."""
+
+    def __init__(self, configuration: Configuration, clock: Callable[[], float] = time.time) -> None:
+        self.configuration = configuration
+        self._clock = clock
+        self._random = random.Random()
+        settings = self.settings = configuration.settings
+        self.hostname = settings.gateway.hostname or socket.getfqdn()
+        self.domain = settings.gateway.domain or self.hostname
+        self.data = settings.gateway.data
+        self.stopping = asyncio.Event()
+        self.broken: SpoolError | None = None
+        self.metrics = Metrics(gateway_version(), [provider.name for provider in settings.provider])
+        self.health = Health(time.monotonic)
+        keyring = load_keyring(settings, Path(), self.hostname)
+        self.spool = SqliteSpool(self.data, settings.spool, settings.gateway.return_window)
+        try:
+            self._build(settings, keyring)
+        except BaseException:
+            self.spool.close(clean=False)
+            raise
+
+    def _build(self, settings: Settings, keyring: Any) -> None:
+        self.token_keys: TokenKeys = load_token_keys(self.data)
+        self.writer = Writer(self.spool)
+        self.composer = Composer(settings, keyring, self.hostname, self._clock)
+        self.resolver = Resolver(settings.dns, self._clock, self.metrics.asked_dns)
+        self.router = Router(settings, self.resolver, self.hostname, self._clock)
+        self.network = Network(self.hostname, self._clock, self._random)
+        self.controller = Controller(settings, self._random)
+        self._sources = {source.name: source for source in settings.source}
+        self._domains = Domains(settings.domain)
+        ledger = self.spool.note(LEDGER)
+        if ledger is not None:
+            self.controller.restore(ledger, self._clock())
+        begun = time.monotonic()
+        self.core = Core(settings, self._ports(), self.data, self.domain)
+        found = self.core.recovered
+        self.recovery_seconds = time.monotonic() - begun
+        log.recovered(found.epoch, found.clean, found.returned, len(found.flows), self.recovery_seconds)
+        self.door = SubmissionDoor(
+            settings, self.core.accept, Watcher(self.metrics), self.hostname, self._clock, prefetch=self.router.prefetch
+        )
+        self.console = Console(self.core, self.status)
+        self.control = ControlServer(self.console, self.data, log.commanded)
+        self.snapshot = Snapshot(self.core, self.metrics, self.health.conditions, self._spool_octets, self._extra_bounds, self.health.beat)
+        self._status: StatusServer | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def _ports(self) -> Ports:
+        return Ports(
+            spool=self.spool,
+            writer=self.writer,
+            controller=self.controller,
+            router=self.router,
+            observer=Reporting(self.metrics),
+            suppression=NobodySuppressed(),
+            return_path=self._return_path,
+            session=self._session,
+            open_reader=self.spool.reader,
+            space_left=self._space_left,
+            clock=self._clock,
+            monotonic=time.monotonic,
+            random=self._random,
+            on_broken=self._on_broken,
+            on_full=self._on_full,
+            on_outbox=self._on_outbox,
+            on_bug=lambda error: log.bug("core", error),
+        )
+
+    # What the core asks of us.
+
+    def _return_path(self, delivery: int, message: Message, now: float) -> str:
+        domain = self._domains.find(message.sender.domain) if message.sender.text else None
+        return return_path(self.token_keys, delivery, message.sender, domain, self.domain, now)
+
+    def _session(self, engine: Engine) -> Session:
+        watcher = SessionWatcher(self.metrics)
+
+        async def session(permit: Permit) -> None:
+            route = await self._route(permit, engine)
+            if route is None:
+                return
+            await run_session(
+                permit,
+                route,
+                self._sources.get(permit.opening.lane.source, Source(name=permit.opening.lane.source)),
+                engine,
+                self.composer,
+                self.spool.content,
+                self.settings,
+                self._clock,
+                watcher,
+                network=self.network,
+            )
+
+        return session
+
+    async def _route(self, permit: Permit, engine: Engine) -> Route | None:
+        """The hosts a permit is for. Keys outlive a restart and the router's memory does not: then a waiting delivery's domain is asked."""
+        key = permit.opening.route
+        route = self.router.by_key(key)
+        domain = engine.waiting_domain(key) if route is None else None
+        if route is not None or domain is None:
+            return route
+        routing = await self.router.route(domain)
+        match routing:
+            case Route() if routing.key == key:
+                return routing
+            case Route():
+                engine.unroute(key)
+            case Unroutable(outcome):
+                engine.closed(Closed(permit.id, outcome))
+        return None
+
+    def _space_left(self) -> bool:
+        now = time.monotonic()
+        if now - self._space_looked > 1.0:
+            self._space_looked = now
+            try:
+                self._space = shutil.disk_usage(self.data).free >= self.settings.spool.minimum_free
+            except OSError:
+                self._space = False
+            self._condition("disk", None if self._space else "less free space than spool.minimum_free")
+        return self._space
+
+    _space_looked = 0.0
+    _space = True
+
+    def _on_broken(self, error: SpoolError) -> None:
+        log.commit_failed("broken", str(error))
+        self.metrics.commit_failed("broken")
+        self._condition("spool", str(error))
+        self.broken = error
+        self.stopping.set()
+
+    def _on_full(self, full: bool) -> None:
+        if full:
+            log.commit_failed("full", "no space for new messages")
+            self.metrics.commit_failed("full")
+        self._condition("spool-full", "no space for new messages" if full else None)
+
+    def _on_outbox(self, trouble: str | None) -> None:
+        if trouble is not None and self.health.broken("events-file", trouble):
+            log.publishing_failed("ndjson", trouble, self.core.outbox.backlog)
+        elif trouble is None:
+            self._condition("events-file", None)
+
+    def _condition(self, name: str, why: str | None) -> None:
+        if why is None:
+            if self.health.well(name):
+                log.condition_well(name)
+        elif self.health.broken(name, why):
+            log.condition_broken(name, why)
+
+    def _spool_octets(self) -> dict[str, float]:
+        with contextlib.suppress(OSError):
+            free = float(shutil.disk_usage(self.data).free)
+            size = float(sum(file.stat().st_size for file in self.data.glob("*.db")))
+            return {"database": size, "wal": float(self.writer.wal_bytes), "free": free}
+        return {}
+
+    def _extra_bounds(self) -> list[Bound]:
+        known, most = self.router.fullness
+        return [
+            Bound("routes", known, most),
+            Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
+            Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """What `mailwright status` prints."""
+        return {
+            "version": gateway_version(),
+            "node": self.settings.gateway.node,
+            "hostname": self.hostname,
+            "data": str(self.data),
+            "ready": self.health.ready,
+            "broken": self.health.reasons(),
+            "listeners": {name: f"{host}:{port}" for name, (host, port) in self.door.addresses.items()},
+            "clients": self.door.open_connections,
+            "connections": self.core.engine.connections,
+            "held": len(self.core.held),
+            "events_waiting": self.core.outbox.backlog,
+        }
+
+    # Life.
+
+    async def start(self) -> None:
+        """Begin; doors last. Raises OSError when an address is taken."""
+        settings = self.settings
+        config = str(self.configuration.path or "defaults")
+        log.started(gateway_version(), settings.gateway.node, self.hostname, str(self.data), config)
+        self.core.start()
+        if settings.http.address is not None:
+            host, _, port = settings.http.address.rpartition(":")
+            self._status = StatusServer((host.strip("[]"), int(port)), self.metrics.registry, self.health)
+            log.listening("http", f"{host}:{self._status.port}", "")
+        await self.control.start()
+        self.snapshot.start()
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keeper")
+        await self.door.start()
+
+    async def _keep(self) -> None:
+        """Small duties: limits to disk, housekeeping of the spool while it is idle."""
+        while True:
+            await asyncio.sleep(HORIZON / 3)
+            self.core.committer.note(Note(LEDGER, self.controller.export(self._clock(), HORIZON)))
+            with contextlib.suppress(SpoolError):
+                while await self.writer.tidy(self._clock()):
+                    await asyncio.sleep(0.05)
+
+    def reload(self) -> None:
+        """Read the configuration again. A bad one is told and changes nothing."""
+        outcome = self.configuration.reload()
+        if outcome.problems:
+            self._reload_refused([str(problem) for problem in outcome.problems])
+            return
+        settings = outcome.settings
+        try:
+            keyring = load_keyring(settings, Path(), self.hostname)
+        except KeyringError as error:
+            self.configuration.settings = self.settings
+            self._reload_refused(error.problems)
+            return
+        self.settings = settings
+        self._sources = {source.name: source for source in settings.source}
+        self._domains = Domains(settings.domain)
+        self.composer.reconfigure(settings, keyring, self.hostname)
+        self.resolver.reconfigure(settings.dns)
+        self.router.reconfigure(settings)
+        self.metrics.name_providers(provider.name for provider in settings.provider)
+        self.core.reconfigure(settings)
+        self.door.reconfigure(settings)
+        self.metrics.reloaded("ok")
+        log.reloaded(str(self.configuration.path or "defaults"), outcome.restart_needed)
+
+    def _reload_refused(self, problems: list[str]) -> None:
+        self.metrics.reloaded("refused")
+        log.reload_refused(str(self.configuration.path or "defaults"), problems)
+
+    async def stop(self, grace: float = GRACE) -> bool:
+        """End in order; True when everything is on disk and the spool was closed clean."""
+        begun = time.monotonic()
+        self.door.stop_accepting()
+        await self.door.close(grace if self.broken is None else 0.0)
+        await self.control.close()
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await self.snapshot.close()
+        if self.broken is None:
+            self.core.committer.note(Note(LEDGER, self.controller.export(self._clock(), 0.0)))
+        clean = await self.core.close(grace if self.broken is None else 0.0)
+        await self.router.close()
+        await self.resolver.close()
+        self.composer.close()
+        await self.writer.close()
+        self.spool.close(clean)
+        if self._status is not None:
+            self._status.close()
+        log.stopped(clean, time.monotonic() - begun)
+        return clean
+
+
+@contextlib.asynccontextmanager
+async def running(configuration: Configuration) -> AsyncIterator[Gateway]:
+    """A gateway that runs inside this loop: for tests and the demo's in-process mode."""
+    gateway = Gateway(configuration)
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop(grace=5.0)
+
+
+async def _serve(configuration: Configuration) -> int:
+    gateway = Gateway(configuration)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, _stop, gateway, name.name)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    await gateway.start()
+    # What exists now lives as long as the process: keep the collector from walking it.
+    gc.collect()
+    gc.freeze()
+    await gateway.stopping.wait()
+    await gateway.stop()
+    return EXIT_BROKEN if gateway.broken is not None else 0
+
+
+def _stop(gateway: Gateway, why: str) -> None:
+    """First signal: stop in order. Second: leave at once; what is on disk is enough for the next start."""
+    if gateway.stopping.is_set():
+        os._exit(EXIT_BROKEN)
+    log.stopping(why)
+    gateway.stopping.set()
+
+
+def serve(configuration: Configuration) -> int:
+    """Run a gateway until it is told to stop; the exit code."""
+    settings = configuration.settings
+    lines.configure(settings.log.level, settings.log.format)
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(configuration))
+    except SpoolLocked as locked:
+        print(f"mailwright: {locked}", file=sys.stderr)
+        return EXIT_LOCKED
+    except KeyringError as error:
+        for problem in error.problems:
+            print(f"mailwright: {problem}", file=sys.stderr)
+        return EXIT_CONFIG
+    except (SpoolError, OSError) as error:
+        print(f"mailwright: cannot run: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+    finally:
+        lines.close()
