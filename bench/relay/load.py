@@ -50,7 +50,7 @@ def message(size: int) -> bytes:
 
 
 class Sink:
-    """smtp-sink on one port of every loopback address. Use as a context manager."""
+    """smtp-sink on 127.0.0.1:`port`; with `dump`, it keeps every message in a file of that folder. Use as a context manager."""
 
     def __init__(self, port: int, folder: Path, dump: Path | None = None) -> None:
         self._count = folder / f"sink-{port}.count"
@@ -62,7 +62,7 @@ class Sink:
             dump.chmod(0o777)
             command += ["-d", f"{dump}/m."]
         self._output = self._count.open("wb")
-        self._process = subprocess.Popen([*command, f":{port}", "1000"], stdout=self._output, stderr=subprocess.STDOUT)
+        self._process = subprocess.Popen([*command, f"127.0.0.1:{port}", "1000"], stdout=self._output, stderr=subprocess.STDOUT)
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ from bench.relay.accounting import Group
 PROGRAMS = {"postfix": "postfix", "smtp-source": "postfix", "smtp-sink": "postfix", "opendkim": "opendkim", "strace": "strace"}
 """Program to the Debian package that has it."""
 
-STRACE = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,sync,syncfs,msync"]
+STRACE = ["strace", "-f", "-qq", "-ttt", "-e", "signal=none", "-e", "trace=fsync,fdatasync,sync_file_range,sync,syncfs,msync"]
 """Every system call that makes data durable."""
 
 _MAIN = """\
@@ -135,9 +135,9 @@ class Postfix:
         log = (self._folder / "start.log").open("ab")
         with log:
             group.start(signer, stdout=log, stderr=log)
-            _until(lambda: (self._folder / "opendkim.sock").exists(), "OpenDKIM", self._folder)
+            until(lambda: (self._folder / "opendkim.sock").exists(), "OpenDKIM", self._folder)
             group.start([*tracing, "postfix", "-c", f"{self._folder}/conf", "start"], stdout=log, stderr=log)
-        _until(lambda: _greets(self.port), "Postfix", self._folder)
+        until(lambda: greets(self.port), "Postfix", self._folder)
         group.adopt(int((self._folder / "queue" / "pid" / "master.pid").read_text()))
 
     def stop(self) -> None:
@@ -149,7 +149,7 @@ def _ask(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _greets(port: int) -> bool:
+def greets(port: int) -> bool:
     """Whether 127.0.0.1:`port` greets with 220."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
@@ -158,7 +158,8 @@ def _greets(port: int) -> bool:
         return False
 
 
-def _until(condition: Callable[[], bool], what: str, folder: Path) -> None:
+def until(condition: Callable[[], bool], what: str, folder: Path) -> None:
+    """Wait at most 30 s. Raises RuntimeError with the end of the logs in `folder` where `what` did not start."""
     deadline = time.monotonic() + 30
     while not condition():
         if time.monotonic() > deadline:
