@@ -168,7 +168,7 @@ class Controller:
     def demand(self, now: float) -> list[Opening]:
         """Connections worth opening now. What is not opened is named again."""
         self._turn(now)
-        return self._demand.plan(now) if self._state.candidates else []
+        return self._demand.plan(now)
 
     def open(self, opening: Opening, now: float) -> Permit | Wait:
         """A permit for one connection, or why not and until when."""
@@ -252,6 +252,7 @@ class Controller:
             return []
         lane, queue = known.lane, known.queue
         state.unpark(known)
+        state.recalls -= bool(known.recalled)
         if known.busy:
             queue.busy -= 1
         del lane.permits[permit]
@@ -354,7 +355,7 @@ class Controller:
     def wake(self, now: float) -> float:
         """When to call `demand` (and then `ready`) again though nothing else happens; infinity for never.
 
-        Never before `now`, and after `demand` and `ready` were carried out always later than it.
+        Never before `now`, and once `demand` names nothing and `ready` nobody always later than it.
         """
         return max(now, self._state.timers.earliest())
 

@@ -31,6 +31,8 @@ SCANNED = 256
 STALLED = 2.0
 """Seconds without a message after which a lane with connections does not count as having room."""
 LOOK_AGAIN = 1.0
+RECALLS = 8
+"""Permits of all destinations that may be on their way out for others when no more connections are allowed in all."""
 AT_ONCE = 64
 """Openings that one call names, so that no call is long; `wake` says at once that there are more."""
 
@@ -86,25 +88,22 @@ class Demand:
     # Plan
 
     def plan(self, now: float) -> list[Opening]:
-        """Connections worth opening, most urgent first within a destination."""
+        """Connections worth opening, most urgent destinations first."""
         state = self._state
         openings: list[Opening] = []
-        candidates: Iterable[Destination] = list(state.candidates)
-        if state.room < len(state.candidates):
-            candidates = sorted(candidates, key=_urgency)
-        for destination in candidates:
-            if len(openings) >= AT_ONCE:
-                state.timers.put(("plan", destination.name), now)
-                break
-            if state.room <= len(openings):
-                self._squeeze(destination, now)
-                continue
+        named: list[Destination] = []
+        while len(openings) < AT_ONCE and len(openings) < state.room and (destination := state.candidate()) is not None:
+            state.untouch(destination)
             before = len(openings)
             self._plan_destination(destination, min(state.room, AT_ONCE), openings, now)
-            if len(openings) == before:
-                state.candidates.pop(destination, None)
-            elif len(openings) >= AT_ONCE:
-                state.timers.put(("plan", destination.name), now)
+            if len(openings) > before:
+                named.append(destination)
+        if len(openings) >= AT_ONCE:
+            state.timers.put(("plan", named[0].name), now)
+        elif len(openings) >= state.room:
+            self._squeeze(now)
+        for destination in named:
+            state.touch(destination)
         return openings
 
     def _plan_destination(self, destination: Destination, room: int, openings: list[Opening], now: float) -> None:
@@ -236,24 +235,27 @@ class Demand:
             earliest = min(earliest, until)
         return earliest
 
-    def _squeeze(self, destination: Destination, now: float) -> None:
-        """All connections that the settings allow are open: a starving queue gets the place of one that has no work, or had its slice."""
+    def _squeeze(self, now: float) -> None:
+        """All connections that the settings allow are open: the most urgent starving destination gets a place from another one."""
         state = self._state
-        queue = next(iter(self._in_order(destination)), None)
-        if queue is None or sum(1 for permit in state.permits.values() if permit.recalled) >= 8:
+        destination = next((next(iter(level)) for level in state.candidates[:3] if level), None)
+        if destination is None or state.recalls > RECALLS:
             return
+        # Its turn is over, whatever comes of it: the next one looks next time.
+        state.untouch(destination)
+        state.touch(destination)
+        queue = self._in_order(destination)[0]
         buckets, starving = _needs(queue, {})
         if not starving or all(closed_until(state.lane(destination, source, now), queue, now) for source in buckets[0].sources):
             return
-        impatient = queue.since + PATIENCE[buckets[0].rank]
-        if now < impatient:
-            state.timers.put_earlier(("plan", destination.name), impatient)
-            return
-        idle = next((state.permits[number] for number in state.idle if not state.permits[number].recalled), None)
-        victim, until = (idle, math.inf) if idle is not None else _victim(state.permits.values(), buckets[0].rank, now)
-        if victim is not None:
-            state.recall(victim, "place needed for another provider")
-        elif until < math.inf:
+        until = queue.since + PATIENCE[buckets[0].rank]
+        if now >= until:
+            idle = next(iter(state.idle), None)
+            victim, until = (state.permits[idle], 0.0) if idle is not None else _victim(state.permits.values(), buckets[0].rank, now)
+            if victim is not None:
+                state.recall(victim, "place needed for another provider")
+                return
+        if until < math.inf:
             state.timers.put_earlier(("plan", destination.name), until)
 
 
@@ -273,11 +275,6 @@ def _needs(queue: RouteQueue, planned: dict[str, int]) -> tuple[list[Bucket], bo
 
 def _rank(bucket: Bucket) -> int:
     return bucket.rank
-
-
-def _urgency(destination: Destination) -> int:
-    """The best level at which a destination has a queue."""
-    return next((level for level, queues in enumerate(destination.levels) if queues), DORMANT)
 
 
 def closed_until(lane: LaneState, queue: RouteQueue, now: float) -> float:

@@ -210,6 +210,7 @@ class LaneState:
         """End a suspension, whatever its reason."""
         self.suspended_until, self.why = 0.0, ""
         self.proving = False
+        self.pause = Pause()
         self.routes.clear()
 
     def refuse(self, category: Category | None, fault: Fault | None, text: str, now: float, random: random.Random) -> bool:

@@ -87,7 +87,7 @@ class Pull:
 
     def revive(self, queue: RouteQueue, now: float) -> None:
         """Work appeared in a queue by other means than `put`: its idle permits ask again, and its demand is looked at."""
-        for number in queue.idle:
+        for number in list(queue.idle):
             self._state.rouse(self._state.permits[number])
         self._demand.appraise(queue, now)
 
@@ -185,10 +185,10 @@ class Pull:
     # Telling
 
     def _call_idle(self, queue: RouteQueue, bucket: Bucket) -> None:
-        """One idle permit of the queue that may carry the bucket's work, and was not told yet, is to ask again."""
+        """One idle permit of the queue that may carry the bucket's work is to ask again."""
         for number, source in queue.idle.items():
-            if source in bucket.sources and number not in self._state.ready:
-                self._state.ready[number] = None
+            if source in bucket.sources:
+                self._state.rouse(self._state.permits[number])
                 return
 
     def _call_waiting(self, queue: RouteQueue, bucket: Bucket) -> None:
@@ -201,7 +201,7 @@ class Pull:
             for number, place in lanes[source].line.items():
                 permit = state.permits[number]
                 if permit.queue is queue and place.rank > bucket.rank and permit.parked and number not in state.ready:
-                    state.ready[number] = None
+                    state.rouse(permit)
                     return
 
 

@@ -35,6 +35,8 @@ class Destination(msgspec.Struct, eq=False):
     levels: tuple[dict[RouteQueue, None], ...] = ()
     """Queues that want connections: without any (high, normal, low), then such as want more (high, normal, low); oldest first."""
     dormant: dict[RouteQueue, None] = {}
+    place: int = -1
+    """The level under which it is a candidate; -1 for none."""
 
 
 class State:
@@ -50,8 +52,10 @@ class State:
         self.flows: dict[int, Flow] = {}
         self.holds: dict[int, Hold] = {}
         self.timers = Timers()
-        self.candidates: dict[Destination, None] = {}
-        """Destinations whose demand may have changed since it was planned last."""
+        self.candidates: tuple[dict[Destination, None], ...] = tuple({} for _ in range(DORMANT))
+        """Destinations whose demand may have changed since it was planned last, by their most urgent level."""
+        self.recalls = 0
+        """Permits recalled and not yet closed."""
         self.ready: dict[int, None] = {}
         """Parked permits that are to ask again."""
         self.idle: dict[int, None] = {}
@@ -99,8 +103,23 @@ class State:
             yield from destination.lanes.values()
 
     def touch(self, destination: Destination) -> None:
-        """The demand of a destination may have changed."""
-        self.candidates[destination] = None
+        """The demand of a destination may have changed: it is a candidate if any of its queues wants a connection."""
+        level = next((level for level, queues in enumerate(destination.levels) if queues), -1)
+        if level != destination.place:
+            self.untouch(destination)
+            destination.place = level
+            if level >= 0:
+                self.candidates[level][destination] = None
+
+    def untouch(self, destination: Destination) -> None:
+        """The destination is no candidate."""
+        if destination.place >= 0:
+            del self.candidates[destination.place][destination]
+            destination.place = -1
+
+    def candidate(self) -> Destination | None:
+        """The most urgent candidate, longest first."""
+        return next((next(iter(level)) for level in self.candidates if level), None)
 
     def park(self, permit: PermitState, what: str, until: float) -> None:
         """The permit's `next` waits until `until` for work (idle), a token (rate) or its weight (weight)."""
@@ -129,25 +148,29 @@ class State:
         self.ready.pop(number, None)
 
     def rouse(self, permit: PermitState) -> None:
-        """A parked permit is to ask again now."""
+        """A parked permit is to ask again now; until it does, nobody counts on it for other work."""
         if permit.parked:
-            self.ready[permit.permit.id] = None
+            number = permit.permit.id
+            self.ready[number] = None
+            permit.queue.idle.pop(number, None)
+            self.idle.pop(number, None)
 
     def recall(self, permit: PermitState, why: str) -> None:
         """The permit is to end at its next `next`."""
         if not permit.recalled:
             permit.recalled = why
+            self.recalls += 1
         self.rouse(permit)
 
     def forget_quiet(self, now: float) -> None:
         """Drop destinations that have no queue and lanes that remember nothing."""
         for name, destination in list(self.destinations.items()):
             for source, lane in list(destination.lanes.items()):
-                if lane.quiet(now) and not destination.queues:
+                if not destination.queues and lane.quiet(now):
                     del destination.lanes[source]
             if not destination.queues and not destination.lanes:
                 del self.destinations[name]
-                self.candidates.pop(destination, None)
+                self.untouch(destination)
 
 
 def ledger_name(lane: Lane) -> str:
