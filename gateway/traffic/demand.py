@@ -26,8 +26,10 @@ AGING = 15.0
 SLICE = 10.0
 PATIENCE = (0.0, 1.0, 2.0)
 """Seconds a starving queue waits for a free place before a permit is recalled for it, by class."""
-SCANNED = 256
-"""Starving queues of one destination that one call looks at."""
+SCANNED = 64
+"""Starving queues of each class and destination that one call looks at."""
+IN_VAIN = 16
+"""Queues in a row that want more and find no place, after which a call asks no more of them."""
 STALLED = 2.0
 """Seconds without a message after which a lane with connections does not count as having room."""
 LOOK_AGAIN = 1.0
@@ -49,9 +51,8 @@ class Demand:
         """Put the queue where it belongs after something about it changed."""
         level = self._level(queue)
         destination = self._state.destinations[queue.provider]
-        if level >= 0:
-            self._state.touch(destination)
         if level == queue.level:
+            self._state.touch(destination)
             return
         # Who starved before, dormant or in another class, keeps its place in time.
         since = queue.since if (0 <= queue.level < 3 and 0 <= level < 3) or queue.level == DORMANT else -1.0
@@ -60,6 +61,7 @@ class Demand:
             queue.level = level
             queue.since = now if since < 0 else since
             destination.levels[level][queue] = None
+            self._state.touch(destination)
 
     def forget(self, queue: RouteQueue) -> None:
         """The queue is gone."""
@@ -114,12 +116,23 @@ class Demand:
             self._plan_queue(destination, queue, planned, used, openings, now)
             if len(openings) >= room:
                 return
-        turns = deque(queue for level in destination.levels[3:] for queue in level)
+        turns = deque(queue for level in destination.levels[3:] for queue, _ in zip(level, range(room), strict=False))
         turns.extend(planned)
-        while turns and len(openings) < room:
+        in_vain = 0
+        while turns and len(openings) < room and in_vain < IN_VAIN:
             queue = turns.popleft()
             if self._plan_queue(destination, queue, planned, used, openings, now):
                 turns.append(queue)
+                in_vain = 0
+            else:
+                in_vain += 1
+                self._rotate(destination, queue)
+
+    def _rotate(self, destination: Destination, queue: RouteQueue) -> None:
+        """A queue that wants more and got nothing goes behind the others."""
+        if 3 <= queue.level < DORMANT:
+            del destination.levels[queue.level][queue]
+            destination.levels[queue.level][queue] = None
 
     def _plan_queue(
         self,
@@ -169,7 +182,7 @@ class Demand:
         """Starving queues, most urgent first."""
         found = [queue for level in destination.levels[:3] for queue, _ in zip(level, range(SCANNED), strict=False)]
         found.sort(key=lambda queue: queue.since + AGING * queue.level)
-        return found[:SCANNED]
+        return found
 
     # Lanes
 
