@@ -19,7 +19,7 @@ MAX_LOOKED_AT = 4_000
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.:/-])([2345][0-5]\d|57[01])(?=[ \t\n:>-]|$)(?![ \t]{0,3}(?:Port|octets|bytes|KB|MB|hours?|days?|recip))")
 _CODE_BY_NAME = re.compile(r"(?i)(?:smtp|response|reply|error|status)[ \t-]?(?:code)?[ \t]{0,3}[:=#]?[ \t]{0,3}[\"'(]?([45][0-5]\d)\b")
-_TYPE = re.compile(r"^\s{0,20}[a-zA-Z][a-zA-Z0-9-]{1,15};\s{0,20}")
+_TYPE = re.compile(r"^\s{0,20}(?!x-unix)[a-zA-Z][a-zA-Z0-9-]{1,15};\s{0,20}", re.I)
 _HOST_PREFIX = re.compile(
     r"^(?:.{0,300}?)(?:\bsaid|\bresponded|\breturned|\bresponse was|server returned was|\bfailed with)[: ]\s{0,10}", re.S
 )
@@ -44,7 +44,14 @@ _PHASES = (
     ),
     (Phase.EHLO, ("in reply to helo", "in reply to ehlo", "after helo", "after ehlo", "after initial connection", "refused to talk to me")),
 )
-_WEAK = ("reply-", "code-address", "code-protocol", "code-policy", "code-receiver", "code-network", "policy", "receiver-trouble", UNKNOWN)
+_COMMAND = re.compile(r"(?i)>>> ?(DATA|RCPT TO|MAIL FROM|EHLO|HELO)|smtp command\W{1,6}(DATA|RCPT|MAIL)")
+_REFUSED = re.compile(r"<<< ?[45]\d\d")
+_SPOKEN = re.compile(r"(?:^|[\s:>])[45]\d\d[\s-]")
+_VAGUE_CODES = ("reply-", "code-address", "code-protocol", "code-policy", "code-receiver", "code-network", "code-recipient-filter")
+_VAGUE_WORDS = ("policy", "receiver-trouble", "protocol", "expired")
+
+
+_BY_COMMAND = {"DATA": Phase.DATA, "RCPT": Phase.RCPT, "MAIL": Phase.MAIL, "EHLO": Phase.EHLO, "HELO": Phase.EHLO}
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -62,34 +69,56 @@ def unwrap(text: str) -> str:
 
 
 def read(diagnostic: str, status: str = "", context: str = "") -> Reading:
-    """What `diagnostic` means; `status` is what the report says beside it, `context` other words of the report, asked when it says little."""
-    phase = phase_of(diagnostic)
+    """What `diagnostic` means. `status` is what the report says beside it; `context` other words of the report, asked when it says little."""
+    phase = phase_of(diagnostic) or phase_of(context)
     code, said = codes_of(diagnostic)
     best = _better(said, status, code)
-    words = bare(diagnostic)
-    found = classify(Reply(code, words, best), phase=phase)
-    if context and is_weak(found):
+    found = _classified(diagnostic, code, best, phase)
+    if context and strength(found) < 3:
         code_there, said_there = codes_of(context)
-        second = classify(Reply(code_there or code, bare(context), _better(said_there, best, code_there)), phase=phase_of(context))
-        if not is_weak(second) or found.rule == UNKNOWN:
-            found, best, code = second, _better(said_there, best, code_there), code or code_there
-    return Reading(code, best or _status_of(code), phase, found)
+        better_there = _better(said_there, best, code_there)
+        second = _classified(context, code_there or code, better_there, phase_of(context))
+        if strength(second) > strength(found):
+            found, best, code = second, better_there, code or code_there
+    return Reading(code, best or _status_of(code), phase or Phase.DOT, found)
 
 
-def is_weak(found: Classification) -> bool:
-    """Whether the rule that decided had little to go by."""
-    return found.rule.startswith(_WEAK)
+def _classified(text: str, code: int, status: str, phase: Phase | None) -> Classification:
+    """A refusal whose phase nobody names is read with care, as one that came after the data; words without a reply are a statement."""
+    return classify(Reply(code, bare(text), status), phase=phase or (Phase.DOT if code else Phase.RCPT))
 
 
-def phase_of(text: str) -> Phase:
-    """The command that was refused, as far as the words tell; RCPT when they do not."""
+def strength(found: Classification) -> int:
+    """How much the rule that decided had to go by: 0 nothing, 1 a vague code, 2 vague words, 3 enough."""
+    if found.rule == UNKNOWN:
+        return 0
+    if found.rule.startswith(_VAGUE_CODES):
+        return 1
+    return 2 if found.rule in _VAGUE_WORDS else 3
+
+
+def phase_of(text: str) -> Phase | None:
+    """The command that was refused, where the words tell."""
     lower = text[:MAX_LOOKED_AT].lower()
-    if "rcpt to" in lower or "rcpt_to" in lower:
+    refused = _REFUSED.search(text[:MAX_LOOKED_AT])
+    said = [match.group(1) or match.group(2) for match in _COMMAND.finditer(text[: refused.start() if refused else MAX_LOOKED_AT])]
+    if said:
+        return _BY_COMMAND[said[-1][:4].upper()]
+    if "rcpt to" in lower or "rcpt_to" in lower or "rcpt command" in lower:
         return Phase.RCPT
     for phase, signs in _PHASES:
         if any(sign in lower for sign in signs):
             return phase
-    return Phase.RCPT
+    return None
+
+
+def spoken_of(address: str, text: str) -> str:
+    """The lines of a transcript or list in which a server speaks of this address; "" when there are none."""
+    lower = address.lower()
+    for line in text.split("\n"):
+        if lower in line.lower() and _SPOKEN.search(line[:400]):
+            return line.strip("<> \t")
+    return ""
 
 
 def codes_of(text: str) -> tuple[int, str]:

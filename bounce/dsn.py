@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from bounce.diagnostic import read, remote_host, unwrap
+from bounce.diagnostic import read, remote_host, spoken_of, unwrap
 from bounce.report import Action, Recipient, recipient
 
 MAX_RECIPIENTS = 2_000
@@ -55,7 +55,7 @@ def groups(text: str) -> Status:
     message: dict[str, str] = {}
     found: list[dict[str, str]] = []
     current: dict[str, str] = message
-    last = ""
+    last, gap = "", False
     for line in text.split("\n"):
         if line[:1] in " \t" and last and line.strip():
             if len(current.get(last, "")) < MAX_VALUE:
@@ -63,24 +63,24 @@ def groups(text: str) -> Status:
             continue
         match = _FIELD.match(line[:MAX_VALUE])
         if match is None:
-            last = ""
+            last, gap = "", True
             continue
         name, value = match.group(1).lower(), match.group(2).strip()
-        if name in _PER_RECIPIENT and (current is message or _begins(name, current)):
+        if name in _PER_RECIPIENT and (current is message or _begins(name, current, gap)):
             if len(found) >= MAX_RECIPIENTS:
                 break
             current = {}
             found.append(current)
         current.setdefault(name, value)
-        last = name
+        last, gap = name, False
     return Status(message, [group for group in found if "final-recipient" in group or "original-recipient" in group or "action" in group])
 
 
-def _begins(name: str, group: dict[str, str]) -> bool:
-    """Whether this field cannot belong to `group` any more."""
-    if name == "original-recipient":
-        return "final-recipient" in group and ("action" in group or name in group)
-    return name in group and name in {"final-recipient", "action"}
+def _begins(name: str, group: dict[str, str], gap: bool) -> bool:
+    """Whether this field cannot belong to `group` any more; `gap` says that an empty line stood before it."""
+    if name not in ("original-recipient", "final-recipient", "action"):
+        return False
+    return name in group or (gap and "final-recipient" in group)
 
 
 def recipients(status: Status, context: str, fallback: list[str]) -> tuple[Recipient, ...]:
@@ -95,7 +95,8 @@ def recipients(status: Status, context: str, fallback: list[str]) -> tuple[Recip
         address = address or final or original
         if not address:
             continue
-        entry = _entry(group, address, original, context if len(status.recipients) == 1 else "")
+        about = spoken_of(address, context) or (context if len(status.recipients) == 1 else "")
+        entry = _entry(group, address, original, about)
         found.setdefault((address.lower(), entry.action), entry)
     return tuple(found.values())
 

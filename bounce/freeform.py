@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from bounce.diagnostic import read, remote_host
+from bounce.diagnostic import codes_of, read, remote_host, spoken_of, strength
 from bounce.dsn import groups
 from bounce.dsn import recipients as dsn_recipients
 from bounce.notice import Notice
@@ -26,7 +26,7 @@ MAX_FOUND = 500
 MAX_BLOCK = 2_500
 
 _LOCAL = r"(?:[^\s<>()\[\]{},;:\"'|\\*]{1,64}|\"[^\"\n]{1,62}\")"
-_ADDRESS = rf"{_LOCAL}@[A-Za-z0-9_\[](?:[A-Za-z0-9_.\[\]:-]{{0,250}}[A-Za-z0-9_\]])?"
+_ADDRESS = rf"{_LOCAL}@(?:\[[0-9A-Za-z.:]{{2,60}}\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{{0,250}}[A-Za-z0-9_])?)"
 _ANY = re.compile(_ADDRESS)
 _LEADING = re.compile(rf"^[ \t>*•·\-\"'\[(<]{{0,24}}(?:mailto:|smtp:|rfc822;[ ]?|c=.{{0,200}}?SMTP=)?({_ADDRESS})(.{{0,2000}})$", re.I)
 _TAIL = re.compile(
@@ -34,6 +34,7 @@ _TAIL = re.compile(
     re.I,
 )
 _EMBEDDED = re.compile(r"(?im)^[> \t]{0,8}final-recipient[ \t]{0,4}:")
+_CODE_BEFORE = re.compile(r" [45]\d\d (?:[45] \d{1,3} \d{1,3} )?$")
 _REPLY_MARK = re.compile(r"(?i)^\s{0,4}(?:re|aw|fwd?|wg|sv|antw|tr|rv|rif|res|enc)\s{0,3}(?:\[\d{1,3}\])?:")
 _ADDRESS_SPLIT = re.compile(r"[,;\s]+")
 
@@ -54,7 +55,7 @@ def recognise(root: Part, said: Notice) -> Recognised | None:
     found = words(said.text[:20_000])
     places = set(table.signs.find(found, normal_form(found)))
     rule = table.formats[min(places)] if places else ("x-failed-recipients" if listed else "daemon")
-    if listed or (daemon and (subject or places)) or (subject and places):
+    if listed or (daemon and (subject or places)) or (subject and places) or table.sufficient.found(said.text[:20_000]):
         return Recognised(rule, bool(listed) or (daemon and subject))
     return None
 
@@ -92,7 +93,7 @@ def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
         if copied:
             return copied
     lines = said.text.split("\n")
-    own = {address.lower() for field in ("from", "reply-to") for address in _ANY.findall(root.value(field))}
+    own = _addresses(root, "from", "reply-to")
     places = _leading(lines, own)
     listed = failed_recipients_field(root)
     if listed:
@@ -101,10 +102,20 @@ def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
         found = [(at.get(address.lower(), -1), address) for address in listed]
         places = [entry for entry in places if entry[1].lower() in wanted]
     else:
-        found = places or _announced(lines, own) or _returned_to(said.returned)
+        found = (
+            places
+            or _announced(lines, own | _addresses(root, "to", "delivered-to"))
+            or _announced(lines, own)
+            or _returned_to(said.returned)
+        )
     action = action_of(said.text)
     starts = sorted({place for place, _ in places})
     return tuple(_entry(address, place, lines, starts, action, said.text) for place, address in _unique(found))
+
+
+def _addresses(root: Part, *fields: str) -> set[str]:
+    """The addresses in these fields, in lower case."""
+    return {address.lower() for field in fields for address in _ANY.findall(root.value(field)[:4_000])}
 
 
 def action_of(text: str) -> Action:
@@ -160,6 +171,10 @@ def _announced(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
 def _announces(lead: str) -> bool:
     """Whether the words before an address say that it failed; the longest phrase that fits decides."""
     table = patterns()
+    for prefix in (" smtp ", " rfc822 ", " mailto "):
+        lead = lead.removesuffix(prefix[1:])
+    if _CODE_BEFORE.search(lead):
+        return True
     good = next((len(phrase) for phrase in table.inline if lead.endswith(phrase)), 0)
     bad = next((len(phrase) for phrase in table.bystanders if lead.endswith(phrase)), 0)
     return good > bad
@@ -190,12 +205,20 @@ def _clean(address: str) -> str:
 def _entry(address: str, place: int, lines: list[str], starts: list[int], action: Action, text: str) -> Recipient:
     """One recipient with the words that stand by it."""
     block = _block(place, lines, starts)
-    spoken = _spoken_of(address, lines)
-    diagnostic = " ".join((spoken or block).split())
-    reading = read(diagnostic, "", text if diagnostic != text else "")
-    if spoken and reading.found.rule == "unknown":
-        reading = read(" ".join(block.split()), "", text)
+    spoken = spoken_of(address, "\n".join(lines))
+    diagnostic = " ".join((spoken or _telling_paragraph(block)).split())
+    reading = read(diagnostic, "", block)
+    if strength(reading.found) < 2 and block != text:
+        reading = read(diagnostic, "", text)
     return recipient(address, action, reading.status, reading.found, diagnostic=diagnostic, remote_mta=remote_host(diagnostic))
+
+
+def _telling_paragraph(block: str) -> str:
+    """The paragraph in which a reply code stands, else all."""
+    for paragraph in block.split("\n\n"):
+        if codes_of(paragraph)[0]:
+            return paragraph
+    return block
 
 
 def _block(place: int, lines: list[str], starts: list[int]) -> str:
@@ -205,15 +228,3 @@ def _block(place: int, lines: list[str], starts: list[int]) -> str:
     after = next((start for start in starts if start > place), len(lines))
     first = _ANY.sub("", lines[place], count=1).strip(" \t<>:\"'*")
     return "\n".join([first, *lines[place + 1 : after]])[:MAX_BLOCK]
-
-
-_SPOKEN = re.compile(r"(?:^|[\s:>])[45]\d\d[\s-]")
-
-
-def _spoken_of(address: str, lines: list[str]) -> str:
-    """The line of a transcript in which a server speaks of this address."""
-    lower = address.lower()
-    for line in lines:
-        if lower in line.lower() and _SPOKEN.search(line[:200]):
-            return line.strip("<> \t")
-    return ""

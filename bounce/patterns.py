@@ -15,6 +15,7 @@ from bounce.phrases import Index, normalise
 class _Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     signs: list[str]
+    sufficient: list[str] = []
 
 
 class _Delays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +43,7 @@ class Patterns:
     def __init__(self, file: _File) -> None:
         self.formats = tuple(entry.name for entry in file.format)
         self.signs = Index([(place, sign) for place, entry in enumerate(file.format) for sign in entry.signs])
+        self.sufficient = Index([(place, sign) for place, entry in enumerate(file.format) for sign in entry.sufficient])
         self.senders = Index([(0, sender) for sender in file.senders])
         self.subjects = Index([(0, subject) for subject in file.subjects])
         self.delays = Index([(0, sign) for sign in file.delays.signs])

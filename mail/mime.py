@@ -26,6 +26,7 @@ MAX_HEADER = 262_144
 _FIELD = re.compile(r"([!-9;-~]{1,100})[ \t]{0,20}:(.*)")
 _GUESSED_BOUNDARY = re.compile(rb"(?i)(?:^|\n)--([^\n]{3,200})\n(?:content-[a-z-]{2,40}|received|mime-version)[ \t]*:")
 _PARAMETER = re.compile(r";\s{0,100}([!#-+.0-9A-Z^-z~-]{1,40}?)\*?(?:\d\*?)?\s{0,20}=\s{0,20}(\"(?:[^\"\\]|\\.){0,500}\"?|[^;\s]{0,500})")
+_LOST_SEMICOLON = re.compile(r"^(\s{0,20}[a-z-]{1,30}/[a-z0-9.+-]{1,60})\s{1,20}(?=[a-z]{1,20}=)", re.I)
 _NOT_BASE64 = bytes(octet for octet in range(256) if octet not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 
 
@@ -185,9 +186,9 @@ def fields_of(header: bytes) -> list[tuple[str, str]]:
 
 def content_type(value: str) -> tuple[str, dict[str, str]]:
     """Type in lower case and parameters (names in lower case) of a Content-Type (RFC 2045 section 5.1), comments not understood."""
-    kind = value.partition(";")[0].strip().lower()
+    kind = (value.partition(";")[0].split() or [""])[0].lower()
     parameters: dict[str, str] = {}
-    for match in _PARAMETER.finditer(value[:4_000]):
+    for match in _PARAMETER.finditer(_LOST_SEMICOLON.sub(r"\1; ", value[:4_000], count=1)):
         given = match.group(2)
         if given.startswith('"'):
             given = given[1:].removesuffix('"').replace("\\", "")
