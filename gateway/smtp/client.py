@@ -211,13 +211,18 @@ class Client:
         self._outstanding.extend(((Verb.MAIL, transaction), (Verb.RCPT, transaction), (Verb.CHUNK, transaction)))
         return reset + mail + rcpt + b"BDAT %d LAST\r\n" % octets
 
-    def content(self, number: int) -> None:
-        """The message of `number` and its final dot are being given to the wire (after `GoAhead`)."""
+    def content(self, number: int, *, whole: bool = True) -> None:
+        """The message of `number` is being given to the wire (after `GoAhead`). Not `whole`: `content_done` follows with its final dot."""
         transaction = self._open[0]
         assert (transaction.number, transaction.accepted, transaction.sent) == (number, True, False)
-        transaction.sent = True
+        transaction.sent = whole
         self._needs_reset = False
         self._outstanding.append((Verb.DOT, transaction))
+
+    def content_done(self) -> None:
+        """The final dot of a message begun by `content` is being given to the wire."""
+        if self._open:
+            self._open[0].sent = True
 
     def data_to_send(self) -> bytes:
         """Bytes that replies let out: held commands and lone dots. Write them after every `receive`."""
@@ -382,5 +387,10 @@ class Client:
         if phase is Phase.DOT and not 200 <= reply.code < 300 and reply.code < 400:
             self._violate(f"the final dot was answered {reply}", events)
             return
+        if phase is Phase.DOT and not transaction.sent:
+            if reply.positive:
+                self._violate(f"the message was answered {reply} before its end", events)
+                return
+            self.closing = True  # refused midway: what is still to come would be taken for commands
         self._open.remove(transaction)
         events.append(Ended(transaction.number, phase, reply))

@@ -1,0 +1,70 @@
+"""What a session needs of others: the core that hands out work, the composer that makes messages ready, and somebody who watches.
+
+Only shapes, so that delivery imports neither the core nor the composer's keys; the composition root brings the real ones.
+"""
+
+from typing import Protocol
+
+from gateway.calls import Assignment, Closed, Handout, Settle
+from mail.outcome import Category, Fault
+from mail.reply import Reply
+
+
+class CoreCalls(Protocol):
+    """What the core offers a session."""
+
+    async def next(self, permit: int, n: int) -> Handout:
+        """Up to `n` deliveries; may wait. A call that is cancelled has handed out nothing."""
+
+    def settle(self, settle: Settle) -> None:
+        """Outcomes and returned deliveries. Raises nothing."""
+
+    async def settled(self) -> None:
+        """Returns when few enough outcomes wait to be written."""
+
+    def closed(self, closed: Closed) -> None:
+        """The connection of a permit has ended. Raises nothing."""
+
+
+class ComposedMessage(Protocol):
+    """A message as it leaves; see `gateway.compose.composer.Composed`."""
+
+    @property
+    def parts(self) -> list[bytes]: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def eight_bit(self) -> bool: ...
+    @property
+    def smtputf8(self) -> bool: ...
+    @property
+    def signed_by(self) -> str: ...
+
+
+class UnsendableMessage(Protocol):
+    """A message that cannot leave this way; see `gateway.compose.composer.Unsendable`."""
+
+    @property
+    def reply(self) -> Reply: ...
+    @property
+    def category(self) -> Category: ...
+    @property
+    def fault(self) -> Fault: ...
+
+
+class Composer(Protocol):
+    """Makes messages ready to leave."""
+
+    async def compose(
+        self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes
+    ) -> ComposedMessage | UnsendableMessage: ...
+
+
+class SessionObserver(Protocol):
+    """Who watches sessions. Both must be quick and raise nothing."""
+
+    def connected(self, source: str, provider: str, result: str) -> None:
+        """A connection was made ("plain", "tls") or not (the category of the trouble)."""
+
+    def faulted(self, what: str, error: BaseException) -> None:
+        """A bug or a broken part of ours; the delivery was deferred."""
