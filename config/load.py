@@ -82,6 +82,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     found: list[tuple[names.Path, str]] = []
     data = _with_environment(data, environment, (), found)
     _read_passwords(data, folder, found)
+    data.setdefault("gateway", {})  # so that its defaults, too, are seen relative to the folder
     data["provider"] = merge_providers(data.get("provider", []), shipped_providers())
     settings = _validated(data, folder, found)
     found += names.problems(data)

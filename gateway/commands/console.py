@@ -1,0 +1,86 @@
+"""What all commands share: reading the configuration, asking the running gateway, printing, and exit codes (those of sysexits.h).
+
+Nothing here decides anything about mail. Every failure a person can cause ends in one line on standard error and an exit code, never in a
+traceback.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from config.load import ConfigError, find, load
+from config.settings import Settings
+
+USAGE = 64
+DATA_ERROR = 65
+UNAVAILABLE = 69
+CONFIG = 78
+
+_out = Console(highlight=False, soft_wrap=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say why on standard error, and end."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def read_settings(given: Path | None) -> tuple[Settings, Path | None]:
+    """The settings of the file that holds (see `config.load.find`), and that file. Ends with every problem when it is bad."""
+    path = find(given)
+    try:
+        return load(path), path
+    except ConfigError as error:
+        count = len(error.problems)
+        fail(f"{error}\n{count} problem{'' if count == 1 else 's'} in the configuration", CONFIG)
+
+
+def ask(settings: Settings, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Make one call to the gateway that runs on the data folder; without one, carry it out on the spool itself, and say so."""
+    from gateway.admin.calls import CallError
+    from gateway.admin.client import NotRunning, call
+
+    try:
+        return call(settings.gateway.data, name, arguments)
+    except NotRunning as error:
+        fail(f"{error}", UNAVAILABLE)
+    except CallError as error:
+        fail(str(error), DATA_ERROR)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+
+
+def print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], nothing: str) -> None:
+    """A table of some keys of `rows`, or the sentence `nothing`."""
+    if not rows:
+        typer.echo(nothing)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(plain(row.get(column, "")) for column in columns))
+    _out.print(table)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Key and value, one a line; empty values are left out."""
+    for key, value in facts.items():
+        if value not in ("", None, [], {}):
+            typer.echo(f"{key.replace('_', ' '):20} {plain(value)}")
+
+
+def plain(value: Any) -> str:
+    """`value` as one line of text without control characters and without the markup of `rich`: replies come from strangers."""
+    text = (
+        value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value, enc_hook=str).decode()
+    )
+    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", "\\[")

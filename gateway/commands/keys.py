@@ -1,0 +1,91 @@
+"""`mailwright dkim …` and `mailwright account …`: secrets that are made once, and what to do with them."""
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config.sending import DkimAlgorithm
+from config.settings import Settings
+from gateway.commands.console import USAGE, fail, print_json
+
+dkim = typer.Typer(no_args_is_help=True, help="DKIM keys.")
+account = typer.Typer(no_args_is_help=True, help="Accounts of applications.")
+
+
+@dkim.callback()
+def _dkim() -> None:
+    """DKIM keys."""
+
+
+@account.callback()
+def _account() -> None:
+    """Accounts of applications."""
+
+
+@dkim.command("generate")
+def generate_key(
+    domain: Annotated[str, typer.Argument(help="The sending domain.")],
+    selector: Annotated[str, typer.Option(help="Selector; a new one for each new key.")] = "mw1",
+    algorithm: Annotated[DkimAlgorithm, typer.Option(help="Beside an Ed25519 key keep an RSA one: few receivers verify it.")] = (
+        DkimAlgorithm.RSA_SHA256
+    ),
+    bits: Annotated[int, typer.Option(help="Size of an RSA key.")] = 2048,
+    folder: Annotated[Path, typer.Option(help="Where the private key goes; never over an existing file.")] = Path("keys"),
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Write a new key, and say what to publish and what to configure."""
+    from gateway.compose.generate import generate
+
+    try:
+        made = generate(domain, selector, algorithm, bits, folder)
+    except (ValueError, OSError) as error:
+        fail(str(error), USAGE)
+    if json:
+        print_json(made)
+        return
+    for warning in made.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"The private key is in {made.file}. Publish this record in DNS:\n\n{made.zone_line}\n")
+    typer.echo(f"(name {made.record_name}, type TXT, value in one piece)\n{made.record_value}\n")
+    typer.echo(f"Then add to the configuration:\n\n{made.config}")
+
+
+@account.command("add")
+def add_account(
+    name: Annotated[str, typer.Argument(help="Login name.")],
+    domain: Annotated[
+        list[str] | None, typer.Option(help="Sending domain it owns; may be given more than once.", show_default=False)
+    ] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the password from standard input instead of asking.")] = False,
+    generate: Annotated[bool, typer.Option("--generate", help="Make a password, and print it once.")] = False,
+) -> None:
+    """Print the lines of configuration for an account, with the hash of its password."""
+    from gateway.doors.passwords import hash_password
+
+    password = _password(stdin, generate)
+    try:
+        hashed = hash_password(password)
+    except ValueError as error:
+        fail(str(error), USAGE)
+    entry = {"name": name, "password": hashed, "domains": domain or ["*"]}
+    try:
+        Settings.model_validate({"account": [entry]})
+    except ValueError as error:
+        fail(str(error), USAGE)
+    from config.reference import toml_value
+
+    if generate:
+        typer.echo(f"The password, which is shown only now: {password}", err=True)
+    typer.echo("Add to the configuration:\n", err=True)
+    typer.echo("[[account]]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in entry.items()))
+
+
+def _password(stdin: bool, generate: bool) -> str:
+    if generate:
+        return secrets.token_urlsafe(24)
+    if stdin or not sys.stdin.isatty():
+        return sys.stdin.readline(4096).rstrip("\r\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
