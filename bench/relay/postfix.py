@@ -128,9 +128,7 @@ class Postfix:
 
     def start(self, group: Group, trace: Path | None = None) -> None:
         """Start both, wait until both answer. With `trace`, under strace that counts syncs into that file."""
-        tracing = (
-            ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=fsync,fdatasync,sync_file_range,sync,syncfs,msync"] if trace else []
-        )
+        tracing = [*STRACE, "-o", str(trace)] if trace else []
         signer = ["opendkim", "-f", "-x", f"{self._folder}/opendkim.conf"]
         log = (self._folder / "start.log").open("ab")
         with log:
