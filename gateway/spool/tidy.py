@@ -18,17 +18,17 @@ PAGES_KEPT = 4000
 COPY_PAGES = 1000
 
 
-def slice_of_work(connection: apsw.Connection, first_day_kept: int) -> bool:
-    """Do one slice. True when there is more to do."""
+def slice_of_work(connection: apsw.Connection, first_day_kept: int) -> tuple[bool, list[int]]:
+    """Do one slice. Whether there is more to do, and the days that still have a ledger."""
     days = ledger_days(connection)
     if days and days[0] < first_day_kept:
         _trim_day(connection, days[0])
-        return True
+        return True, ledger_days(connection)
     free = int(connection.pragma("freelist_count"))
     if free <= PAGES_KEPT:
-        return False
+        return False, days
     connection.execute(f"PRAGMA incremental_vacuum({min(PAGES_SLICE, free - PAGES_KEPT)})").fetchall()
-    return free - PAGES_SLICE > PAGES_KEPT
+    return free - PAGES_SLICE > PAGES_KEPT, days
 
 
 def _trim_day(connection: apsw.Connection, day: int) -> None:

@@ -78,6 +78,10 @@ class Work:
         """The transaction is on disk."""
         self._known = self._next
 
+    def forget_days(self, days: Iterable[int]) -> None:
+        """Only these days have a ledger now."""
+        self._known = msgspec.structs.replace(self._known, days=frozenset(days))
+
     def _rows(self, name: str, rows: Sequence[Sequence[Any]], day: int | None = None) -> None:
         for start, end in pieces(len(rows)):
             self._connection.execute(statement(name, end - start, day), tuple(chain.from_iterable(rows[start:end])))
