@@ -24,6 +24,7 @@ _HOST_PREFIX = re.compile(
     r"^(?:.{0,300}?)(?:\bsaid|\bresponded|\breturned|\bresponse was|server returned was|\bfailed with)[: ]\s{0,10}", re.S
 )
 _HOST = re.compile(r"\bhost:? ([a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63}){1,10})")
+_AT_RCPT = ("rcpt to", "rcpt_to", "rcpt command", "smtp:rcpt", "server has rejected address")
 _PHASES = (
     (
         Phase.DOT,
@@ -69,7 +70,10 @@ def unwrap(text: str) -> str:
 
 
 def read(diagnostic: str, status: str = "", context: str = "") -> Reading:
-    """What `diagnostic` means. `status` is what the report says beside it; `context` other words of the report, asked when it says little."""
+    """What `diagnostic` means.
+
+    `status` is what the report says beside it; `context` are other words of the report, asked when the diagnostic says little.
+    """
     phase = phase_of(diagnostic) or phase_of(context)
     code, said = codes_of(diagnostic)
     best = _better(said, status, code)
@@ -104,7 +108,7 @@ def phase_of(text: str) -> Phase | None:
     said = [match.group(1) or match.group(2) for match in _COMMAND.finditer(text[: refused.start() if refused else MAX_LOOKED_AT])]
     if said:
         return _BY_COMMAND[said[-1][:4].upper()]
-    if "rcpt to" in lower or "rcpt_to" in lower or "rcpt command" in lower:
+    if any(sign in lower for sign in _AT_RCPT):
         return Phase.RCPT
     for phase, signs in _PHASES:
         if any(sign in lower for sign in signs):
@@ -115,10 +119,24 @@ def phase_of(text: str) -> Phase | None:
 def spoken_of(address: str, text: str) -> str:
     """The lines of a transcript or list in which a server speaks of this address; "" when there are none."""
     lower = address.lower()
-    for line in text.split("\n"):
-        if lower in line.lower() and _SPOKEN.search(line[:400]):
-            return line.strip("<> \t")
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if lower not in line.lower():
+            continue
+        after = [line, *_continued(lines[number + 1 : number + 6])]
+        if _SPOKEN.search(" ".join(after)[:600]):
+            return "\n".join(after).strip("<> \t")
     return ""
+
+
+def _continued(lines: list[str]) -> list[str]:
+    """The lines that go on with what the line before them says: indented ones."""
+    kept = []
+    for line in lines:
+        if not line[:1].isspace() or not line.strip():
+            break
+        kept.append(line)
+    return kept
 
 
 def codes_of(text: str) -> tuple[int, str]:

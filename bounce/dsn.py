@@ -95,7 +95,7 @@ def recipients(status: Status, context: str, fallback: list[str]) -> tuple[Recip
         address = address or final or original
         if not address:
             continue
-        about = spoken_of(address, context) or (context if len(status.recipients) == 1 else "")
+        about = context if len(status.recipients) == 1 else spoken_of(address, context)
         entry = _entry(group, address, original, about)
         found.setdefault((address.lower(), entry.action), entry)
     return tuple(found.values())

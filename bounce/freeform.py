@@ -34,6 +34,7 @@ _TAIL = re.compile(
     re.I,
 )
 _EMBEDDED = re.compile(r"(?im)^[> \t]{0,8}final-recipient[ \t]{0,4}:")
+_ALIAS = re.compile(rf"(?:expanded|generated|forwarded) from:?\s{{1,20}}<?({_ADDRESS})")
 _CODE_BEFORE = re.compile(r" [45]\d\d (?:[45] \d{1,3} \d{1,3} )?$")
 _REPLY_MARK = re.compile(r"(?i)^\s{0,4}(?:re|aw|fwd?|wg|sv|antw|tr|rv|rif|res|enc)\s{0,3}(?:\[\d{1,3}\])?:")
 _ADDRESS_SPLIT = re.compile(r"[,;\s]+")
@@ -76,7 +77,10 @@ def is_daemon(root: Part) -> bool:
 def has_report_subject(root: Part) -> bool:
     """Whether the subject is that of a report, and not of somebody's answer to one."""
     subject = decoded(root.value("subject").encode("utf-8", "replace"))
-    return not _REPLY_MARK.match(subject) and bool(patterns().subjects.found(subject))
+    if not _REPLY_MARK.match(subject):
+        return bool(patterns().subjects.found(subject))
+    # "RE: what was sent : not delivered": the subject that was sent, and the verdict behind it.
+    return bool(patterns().subjects.found(" ".join(subject.split()[4:])))
 
 
 def failed_recipients_field(root: Part) -> list[str]:
@@ -87,7 +91,17 @@ def failed_recipients_field(root: Part) -> list[str]:
 
 
 def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
-    """Those who did not get the message."""
+    """Those who did not get the message, by name, else the only recipient of the message that is returned."""
+    named_ones = named(root, said)
+    if named_ones:
+        return named_ones
+    lines = said.text.split("\n")
+    action = action_of(said.text)
+    return tuple(_entry(address, place, lines, [], action, said.text) for place, address in _returned_to(said.returned))
+
+
+def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
+    """Those whom the report names."""
     if _EMBEDDED.search(said.text):
         copied = dsn_recipients(groups(said.text), said.text, failed_recipients_field(root))
         if copied:
@@ -102,12 +116,7 @@ def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
         found = [(at.get(address.lower(), -1), address) for address in listed]
         places = [entry for entry in places if entry[1].lower() in wanted]
     else:
-        found = (
-            places
-            or _announced(lines, own | _addresses(root, "to", "delivered-to"))
-            or _announced(lines, own)
-            or _returned_to(said.returned)
-        )
+        found = places or _announced(lines, own | _addresses(root, "to", "delivered-to")) or _announced(lines, own)
     action = action_of(said.text)
     starts = sorted({place for place, _ in places})
     return tuple(_entry(address, place, lines, starts, action, said.text) for place, address in _unique(found))
@@ -210,7 +219,11 @@ def _entry(address: str, place: int, lines: list[str], starts: list[int], action
     reading = read(diagnostic, "", block)
     if strength(reading.found) < 2 and block != text:
         reading = read(diagnostic, "", text)
-    return recipient(address, action, reading.status, reading.found, diagnostic=diagnostic, remote_mta=remote_host(diagnostic))
+    alias = _ALIAS.search(block[:1_000])
+    original = _clean(alias.group(1)) if alias else ""
+    return recipient(
+        address, action, reading.status, reading.found, original=original, diagnostic=diagnostic, remote_mta=remote_host(diagnostic)
+    )
 
 
 def _telling_paragraph(block: str) -> str:

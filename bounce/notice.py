@@ -29,27 +29,32 @@ _RETURNED_TYPES = frozenset(
     | {"message/global-headers"}
 )
 _HEADER_LINE = re.compile(
-    r"^[> \t]{0,6}(?:Received|Return-Path|DKIM-Signature|X-Received|ARC-Seal|Message-ID|X-Originating-IP):\s?\S", re.I
+    r"^[> \t]{0,6}(?:Received|Return-Path|DKIM-Signature|X-Received|ARC-Seal):\s?\S|^From \S{1,80} {1,3}\w{3} \w{3} ", re.I
 )
 _RULE_CHARACTERS = "-=*_#|+<>"
 _QUOTE = re.compile(r"^(?:> )+|^>(?=[^>])")
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """`text` are the words of the report; `returned` the fields of the message it is about (empty when it encloses none)."""
+    """`text` are the words of the report; `returned` the fields of the message it is about (empty when it encloses none).
+
+    `enclosed` is that message as it stands in the report, for the report that encloses another one.
+    """
 
     text: str
     returned: Part
+    enclosed: bytes = b""
 
 
 def notice(root: Part) -> Notice:
     """The two halves of a report."""
     texts: list[str] = []
     returned: Part | None = None
-    seen_alternative = False
+    enclosed, seen_alternative = b"", False
     for part in leaves(root):
         if part.type in _RETURNED_TYPES or _is_message(part, root):
-            returned = part if part.type not in _RETURNED_TYPES else parse_header(part.content())
+            enclosed = part.content() if part.type in _RETURNED_TYPES else part.body
+            returned = part if part.type not in _RETURNED_TYPES else parse_header(enclosed)
             break
         if part.type not in ("text/plain", "text/html") or (texts and part.type == "text/html" and seen_alternative):
             continue
@@ -60,8 +65,9 @@ def notice(root: Part) -> Notice:
         texts.append(part.text()[:MAX_TEXT])
     text, tail = divide("\n".join(texts)[:MAX_TEXT])
     if returned is None or not returned.fields:
-        returned = parse_header(_unindented(tail).encode("utf-8", "replace"))
-    return Notice(text, returned)
+        enclosed = _unindented(tail).encode("utf-8", "replace")
+        returned = parse_header(enclosed)
+    return Notice(text, returned, enclosed)
 
 
 def leaves(root: Part) -> list[Part]:

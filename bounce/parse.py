@@ -22,29 +22,44 @@ _RECEIPT_TYPES = ("message/disposition-notification", "message/global-dispositio
 _TOKEN = re.compile(r"(?<![a-z0-9+.-])(b\+[a-z2-7]{33})(?=@|%40|$|[\s>,;])", re.I)
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,900}>")
 _TOKEN_FIELDS = ("to", "delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "original-recipient")
-_LOOP_PHRASES = ("loop alert", "mail loop detected")
+_REFUSALS = ("was automatically rejected", "has been automatically rejected")
+MAX_NESTING = 1
+"""How many reports inside a report are followed, when the outer one says nothing of its own."""
 
 
 def parse(raw: bytes) -> Report | None:
     """What `raw` is, or None when it is nothing that a gateway has to know about."""
+    return _parse(raw, MAX_NESTING)
+
+
+def _parse(raw: bytes, nesting: int) -> Report | None:
     root = parse_mime(raw)
     if is_complaint(root):
         return Report(Kind.FEEDBACK, rule="feedback-report")
-    if root.find(*_RECEIPT_TYPES) is not None or root.parameters.get("report-type", "").lower() == "disposition-notification":
-        return _report(root, notice(root), Report(Kind.READ_RECEIPT, rule="disposition-notification"))
-    status = root.find(*_STATUS_TYPES)
     said = notice(root)
+    if root.find(*_RECEIPT_TYPES) is not None or root.parameters.get("report-type", "").lower() == "disposition-notification":
+        return _from_receipt(root, said)
+    status = root.find(*_STATUS_TYPES)
     if status is not None:
         found = _from_status(status, root, said)
         if found is not None:
             return found
     recognised = freeform.recognise(root, said)
     if recognised is not None:
-        found = _from_prose(recognised, root, said)
+        found = _from_prose(recognised, root, said, nesting)
         if found is not None:
             return found
     answer = autoreply.read(root, said)
     return _report(root, said, answer) if answer is not None else None
+
+
+def _from_receipt(root: Part, said: Notice) -> Report:
+    """A receipt (RFC 8098). Delivery agents also refuse mail in this form, and say so in words."""
+    refused = any(phrase in said.text[:2_000] for phrase in _REFUSALS) and freeform.is_daemon(root)
+    found = freeform.named(root, said) if refused else ()
+    if found:
+        return _report(root, said, Report(kind_of(found), found, rule="refused-by-delivery-agent"))
+    return _report(root, said, Report(Kind.READ_RECEIPT, rule="disposition-notification"))
 
 
 def _from_status(status: Part, root: Part, said: Notice) -> Report | None:
@@ -58,9 +73,14 @@ def _from_status(status: Part, root: Part, said: Notice) -> Report | None:
     return _report(root, said, report, fields.message.get("original-envelope-id", ""))
 
 
-def _from_prose(recognised: freeform.Recognised, root: Part, said: Notice) -> Report | None:
-    """A report for people."""
-    found = freeform.recipients(root, said)
+def _from_prose(recognised: freeform.Recognised, root: Part, said: Notice, nesting: int) -> Report | None:
+    """A report for people. One that names nobody and returns a report passes that one on."""
+    found = freeform.named(root, said)
+    if not found and nesting and said.enclosed and freeform.is_daemon(said.returned):
+        inner = _parse(said.enclosed, nesting - 1)
+        if inner is not None and inner.kind in (Kind.BOUNCE, Kind.DELAY):
+            return inner
+    found = found or freeform.recipients(root, said)
     if not found:
         return None
     return _report(root, said, Report(kind_of(found), found, rule=recognised.rule))
