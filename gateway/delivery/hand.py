@@ -24,6 +24,8 @@ from mail.outcome import Deferred, Failed, Outcome, Phase, Verdict
 from mail.reply import Reply
 
 IN_HAND: Final = 2
+SHORTEST_PAUSE: Final = 0.01
+"""Seconds between two questions to a core that has nothing, whatever it says."""
 
 
 class Job:
@@ -173,9 +175,10 @@ class Hand:
                     idle_since = loop.time()
                     continue
                 pause = handout.wait.until - self._clock() if handout.wait is not None else self._idle
+                pause = max(pause, SHORTEST_PAUSE)
                 if loop.time() + pause > idle_since + self._idle:
                     return  # longer than an idle connection is kept
-                await asyncio.sleep(max(pause, 0.001))
+                await asyncio.sleep(pause)
         finally:
             self.filled = True
             self._signal.set()

@@ -215,18 +215,20 @@ class Session:
 
     async def _send(self, job: Job) -> None:
         """The content of `job`, and the next envelope right behind its final dot."""
-        if len(job.payload) > SMALL:
-            self._client.content(job.number, whole=False)
-            if await self._connection.write_large(job.payload[:-1], self._wait):
-                # The last octet makes the final dot: from here on the peer may have the message.
-                self._client.content_done()
-                self._connection.write(job.payload[-1:])
-            return
-        self._client.content(job.number)
-        if self._can_send_ahead():
-            self._connection.write(job.payload, self._ahead())
+        payload = job.payload
+        if len(payload) <= SMALL:
+            self._client.content(job.number)
         else:
-            self._connection.write(job.payload)
+            self._client.content(job.number, whole=False)
+            if not await self._connection.write_large(payload[:-1], self._wait):
+                return
+            # The last octet makes the final dot: from here on the peer may have the message.
+            payload = payload[-1:]
+            self._client.content_done()
+        if self._can_send_ahead():
+            self._connection.write(payload, self._ahead())
+        else:
+            self._connection.write(payload)
 
     def _can_send_ahead(self) -> bool:
         return bool(self._hand.ready) and self._following is None and self._proven and not self._ending and self.may_overlap()

@@ -17,6 +17,7 @@ from gateway.delivery.network import Network
 from gateway.delivery.route import Host, Route
 from gateway.delivery.session import run_session
 from mail.address import Address, address_of
+from mail.outcome import Delivered, Outcome, Verdict
 
 CUT = b"<cut>"
 HANG = b"<hang>"
@@ -28,6 +29,19 @@ def assignment(number: int, recipient: str = "", content: bytes | None = BODY, s
     assert address is not None
     message = Message("account", "stream", Address(sender, "example.com"), "example.com", 0.0, len(content or b""), id=number, **known)
     return Assignment(number, message, address, f"b+{number}@example.com", 1, content)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when `condition` holds; it does within seconds, or the test fails."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+def verdict_of(outcome: Outcome | None) -> Verdict:
+    assert outcome is not None
+    assert not isinstance(outcome, Delivered)
+    return outcome.verdict
 
 
 class Core:
@@ -87,8 +101,12 @@ class Core:
     def settlement(self, number: int) -> Settlement:
         return next(one for one in self.settlements if one.delivery == number)
 
-    def verdict(self, number: int):
-        return self.settlement(number).outcome.verdict  # type: ignore[union-attr]
+    def verdict(self, number: int) -> Verdict:
+        return verdict_of(self.settlement(number).outcome)
+
+    @property
+    def trouble(self) -> Verdict:
+        return verdict_of(self.ends[0].trouble)
 
 
 class Plain(msgspec.Struct, frozen=True):
@@ -119,7 +137,8 @@ class Watcher:
 class Peer:
     """A small SMTP server with replies that tests set: `answers[verb]` is bytes, or a function of the command line and its count.
 
-    `verb` is GREETING, EHLO, HELO, MAIL, RCPT, DATA, DOT, RSET, QUIT, STARTTLS. CUT closes, HANG never answers. Bytes may hold several replies.
+    `verb` is GREETING, EHLO, HELO, MAIL, RCPT, DATA, DOT, RSET, QUIT, STARTTLS. CUT closes, HANG never answers. Bytes may
+    hold several replies.
     """
 
     def __init__(self, features: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"), **answers) -> None:
@@ -137,7 +156,7 @@ class Peer:
         self._tasks: set[asyncio.Task] = set()
 
     async def __aenter__(self) -> "Peer":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=8_000_000)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
