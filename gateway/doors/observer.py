@@ -63,7 +63,7 @@ class Watcher:
 
     def cut(self, listener: str, client: str, account: str, reason: str) -> None:
         self._metrics.refused(listener, 421, reason)
-        log.clientcut(listener=listener, client=client, account=account, reason=reason)
+        log.client_cut(listener=listener, client=client, account=account, reason=reason)
 
     def unknown_stream(self, account: str, stream: str, used: str) -> None:
         """Told once for each account and stream: a campaign of a million messages asks a million times."""

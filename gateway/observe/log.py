@@ -126,9 +126,14 @@ def refused(*, listener: str, client: str, account: str, command: str, reason: s
     )
 
 
-def clientcut(*, listener: str, client: str, account: str, reason: str) -> None:
+def client_cut(*, listener: str, client: str, account: str, reason: str) -> None:
     """We ended a client's connection: too slow, too many errors, a limit, a broken TLS handshake."""
     lines.info("client cut", listener=listener, client=client, account=account, reason=cut(reason))
+
+
+def unknown_stream(account: str, stream: str, used: str) -> None:
+    """An application names a stream that no configuration knows; its mail goes to `used`. Said once for each account and stream."""
+    lines.warning("unknown stream", account=account, stream=cut(stream), used=used)
 
 
 def certificate_loaded(listener: str, file: str, expires: str) -> None:
