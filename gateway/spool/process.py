@@ -5,7 +5,9 @@ when the gateway does: end of file on the socket. A transaction that was begun i
 the gateway and so kept until then. Signals for the gateway (systemd sends them to every process of a service) are not for this one. After
 SpoolBroken it goes on answering, and every answer is SpoolBroken.
 
-    python -m gateway.spool.process SOCKET-DESCRIPTOR
+    python -m gateway.spool.process SOCKET ROOM
+
+with the numbers of two inherited descriptors: a socket and the shared memory (gateway.spool.frames).
 """
 
 import gc
@@ -15,21 +17,21 @@ import sys
 from pathlib import Path
 from typing import assert_never
 
-from gateway.spool.frames import ERRORS, LENGTH, Answer, Begin, Done, Failed, Request, Tidy, Write, frame, requests
+from gateway.spool.frames import ERRORS, Answer, Begin, Done, Failed, Request, Room, Tidy, Write, answer_frame, receive
 from gateway.spool.port import SpoolBroken, SpoolError
 from gateway.spool.store import Store
 
 
-def serve(channel: socket.socket) -> None:
+def serve(channel: socket.socket, room: Room) -> None:
     """Answer frames until the other end closes."""
     store: Store | None = None
     try:
-        while (request := _receive(channel)) is not None:
+        while (request := receive(channel, room)) is not None:
             try:
                 store, answer = _carry_out(store, request)
             except SpoolError as error:
                 answer = Failed(_name(error), str(error))
-            _send(channel, answer)
+            channel.sendall(answer_frame(answer))
     except OSError:  # the gateway is gone: nobody waits for an answer
         return
     finally:
@@ -66,36 +68,12 @@ def _name(error: SpoolError) -> str:
     return name if name in ERRORS else SpoolBroken.__name__
 
 
-def _receive(channel: socket.socket) -> Request | None:
-    """The next frame, or None at the end."""
-    head = _exactly(channel, LENGTH)
-    if head is None:
-        return None
-    body = _exactly(channel, int.from_bytes(head, "big"))
-    return None if body is None else requests.decode(body)
-
-
-def _exactly(channel: socket.socket, size: int) -> bytearray | None:
-    buffer = bytearray(size)
-    view = memoryview(buffer)
-    while view:
-        number = channel.recv_into(view)
-        if not number:
-            return None
-        view = view[number:]
-    return buffer
-
-
-def _send(channel: socket.socket, answer: Answer) -> None:
-    channel.sendall(b"".join(frame(answer)))
-
-
 def main() -> None:
-    """The command line: the number of an inherited socket."""
+    """The command line."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
-        serve(channel)
+        serve(channel, Room(int(sys.argv[2])))
 
 
 if __name__ == "__main__":

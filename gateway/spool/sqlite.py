@@ -125,6 +125,7 @@ class SqliteSpool(Spool):
             with contextlib.suppress(SpoolError):  # the next start finds "not clean", which is true enough
                 self.store.stop(owner, clean)
         self.lease = (0, 0)
+        self._handed_over = False
         self._reader.close()
         self.store.close()
         self.lock.release()
@@ -132,12 +133,14 @@ class SqliteSpool(Spool):
     def hand_over(self) -> None:
         """Another process has the writing from now on: `write`, `tidy` and `recover` are refused here."""
         self._handed_over = True
+        self.store.shrink()
 
     def take_back(self) -> None:
         """The other process has ended."""
         if self._handed_over:
             self._handed_over = False
-            self.store.begin(recover.lease_number(*self.lease))
+            with contextlib.suppress(SpoolError):  # then the store is broken, and says so at its next use
+                self.store.resume(recover.lease_number(*self.lease))
 
     def _own_store(self) -> Store:
         if self._handed_over:

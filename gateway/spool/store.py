@@ -33,13 +33,13 @@ class Store:
         with translated("open"):
             self._connection = open_writer(folder, cache, vfs)
             self.checkpointer = Checkpointer(folder, wal_limit, vfs)
-            self.begin(lease)
+            self._begin(lease)
 
     def recover(self, owner: int) -> Recovered:
         """Open a new epoch of `owner`: its leased deliveries are queued again, due as written."""
         with self._guarded("recover"):
             found = recover.start(self._connection, owner)
-            self.begin(recover.lease_number(owner, found.epoch))
+            self._begin(recover.lease_number(owner, found.epoch))
         return found
 
     def write(self, transaction: Transaction) -> Written:
@@ -90,6 +90,16 @@ class Store:
         self._work.forget_days(days)
         return more
 
+    def shrink(self) -> None:
+        """Give the memory of the page cache back: somebody else writes from now on."""
+        with self._guarded("shrink"):
+            self._connection.execute("PRAGMA shrink_memory")
+
+    def resume(self, lease: int) -> None:
+        """Write under this lease number from now on; what is known of the file is read again, for somebody else wrote."""
+        with self._guarded("resume"):
+            self._begin(lease)
+
     def stop(self, owner: int, clean: bool) -> None:
         """Write down whether the stop was orderly."""
         with self._guarded("stop"):
@@ -101,8 +111,7 @@ class Store:
         with suppress(apsw.Error):
             self._connection.close()
 
-    def begin(self, lease: int) -> None:
-        """Write under this lease number from now on; what is known of the file is read again."""
+    def _begin(self, lease: int) -> None:
         self._work = Work(self._connection, lease, recover.ledger_days(self._connection), recover.outbox_span(self._connection))
 
     def _refuse_broken(self) -> None:
