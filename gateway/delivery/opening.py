@@ -63,7 +63,8 @@ def candidates(hosts: tuple[Host, ...], source: Source, network: Network) -> lis
     ordered = sorted(hosts, key=lambda host: (host.preference, network.chance.random()))
     found: list[Candidate] = []
     for host in ordered:
-        for address in host.addresses:
+        # IPv4 first, by chance among the addresses of a family: they share the load.
+        for address in sorted(host.addresses, key=lambda address: (":" in address, network.chance.random())):
             if ":" not in address:
                 found.append(Candidate(host.name, address, source.address or ""))
             elif source.address6:

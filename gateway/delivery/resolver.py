@@ -40,7 +40,7 @@ class Mx(msgspec.Struct, frozen=True, gc=False, order=True):
 
 
 class Records(msgspec.Struct, frozen=True, gc=False):
-    """The answer: records, or none although the name exists."""
+    """The answer: records in a stable order (equal answers are equal), or none although the name exists."""
 
     mx: tuple[Mx, ...] = ()
     addresses: tuple[str, ...] = ()
@@ -188,7 +188,7 @@ class Resolver:
         ttl = float(found.chaining_result.minimum_ttl)
         if kind == "MX":
             return Records(mx=tuple(sorted({mx for record in records if (mx := _mx(record)) is not None}))), ttl
-        return Records(addresses=tuple(text for record in records if (text := address_in(record.address)))), ttl
+        return Records(addresses=tuple(sorted(text for record in records if (text := address_in(record.address))))), ttl
 
 
 def _mx(record: object) -> Mx | None:
