@@ -9,10 +9,8 @@ A caller that is cancelled loses its answer and nothing else: the pool finishes 
 clock: it is given one.
 """
 
-import asyncio
 import collections
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -22,6 +20,7 @@ from gateway.compose import dkim
 from gateway.compose.canonical import relaxed_body
 from gateway.compose.headers import leaving_fields, received, removed_names
 from gateway.compose.keyring import Keyring
+from gateway.compose.pool import Pool
 from gateway.compose.reencode import Impossible, reencode
 from mail.message import read_header
 from mail.outcome import Category, Fault
@@ -86,7 +85,7 @@ class Composer:
 
     def __init__(self, settings: Settings, keyring: Keyring, hostname: str, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._pool = ThreadPoolExecutor(settings.sending.signing_threads, thread_name_prefix="signing")
+        self._pool = Pool(settings.sending.signing_threads, "signing")
         self._prepared: collections.OrderedDict[tuple[int, bool], _Prepared] = collections.OrderedDict()
         self._octets = 0
         self.reconfigure(settings, keyring, hostname)
@@ -101,8 +100,8 @@ class Composer:
         self._octets = 0
 
     def close(self) -> None:
-        """End the pool; jobs not begun are dropped."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the pool; jobs not begun fail."""
+        self._pool.close()
 
     @property
     def remembered(self) -> tuple[int, int]:
@@ -135,7 +134,7 @@ class Composer:
         jobs = [dkim.unsigned(key, prepared, now) for key in keys]
         if not any(key.slow for key in keys):
             return dkim.sign_all(jobs)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, dkim.sign_all, jobs)
+        return await self._pool.submit(dkim.sign_all, jobs)
 
     async def _prepare_once(self, message: Message, content: bytes, seven_bit: bool) -> _Prepared:
         known = (message.id, seven_bit)
@@ -146,7 +145,7 @@ class Composer:
         if len(content) < LARGE:
             prepared = self._prepare(message, content, seven_bit)
         else:
-            prepared = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare, message, content, seven_bit)
+            prepared = await self._pool.submit(self._prepare, message, content, seven_bit)
         self._remember(known, prepared)
         return prepared
 
