@@ -231,7 +231,7 @@ class Controller:
         if known is None:
             return items
         homeless = []
-        for item in items:
+        for item in reversed(items):
             if self._pull.settle(known, item.id) is None:
                 homeless.append(item)
                 continue
@@ -242,7 +242,7 @@ class Controller:
             else:
                 self._pull.put(flow, item, True, now)
         self._pull.call_line(known.lane, now)
-        return homeless
+        return homeless[::-1]
 
     def closed(self, permit: int, trouble: Verdict | None, host: str, now: float) -> list[Item]:
         """A connection ended; `trouble` tells why it could not be made or used at all. Items never reported are returned: the caller's."""

@@ -152,7 +152,7 @@ class Demand:
             return False
         earliest, full = math.inf, False
         for bucket in buckets:
-            lane, until, crowded = self._choose(destination, queue, bucket, starving, used, now)
+            lane, until, crowded = self._choose(destination, queue, bucket, starving, used, own, now)
             if lane is not None:
                 planned.setdefault(queue, own)[lane.source] = own.get(lane.source, 0) + 1
                 used[lane.source] = used.get(lane.source, 0) + 1
@@ -187,7 +187,14 @@ class Demand:
     # Lanes
 
     def _choose(
-        self, destination: Destination, queue: RouteQueue, bucket: Bucket, starving: bool, used: dict[str, int], now: float
+        self,
+        destination: Destination,
+        queue: RouteQueue,
+        bucket: Bucket,
+        starving: bool,
+        used: dict[str, int],
+        own: dict[str, int],
+        now: float,
     ) -> tuple[LaneState | None, float, bool]:
         """The lane for one more connection; else when there may be one, and whether places are what is missing."""
         share = self._state.share(destination, bucket.eligibility.pool)
@@ -196,6 +203,8 @@ class Demand:
         for source in bucket.sources:
             lane = self._state.lane(destination, source, now)
             until = closed_until(lane, queue, now)
+            if own and queue.route in lane.routes and source in own:
+                continue  # one connection is planned already to prove the route
             if until:
                 earliest = min(earliest, until)
             elif len(lane.permits) + used.get(source, 0) >= lane.allowed:
@@ -222,8 +231,8 @@ class Demand:
         if closed_until(lane, queue, now) or lane.tokens(now) <= len(lane.line):
             return False
         if queue.permits.get(lane.source):
-            served = (max(permit.served, permit.opened) for permit in lane.permits.values() if permit.queue is queue)
-            return now - max(served, default=0.0) <= STALLED
+            alive = (max(permit.served, permit.opened, permit.called) for permit in lane.permits.values() if permit.queue is queue)
+            return now - max(alive, default=0.0) <= STALLED
         return len(lane.permits) < lane.allowed and self._state.room > 0
 
     # Recall

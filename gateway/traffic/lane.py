@@ -68,6 +68,8 @@ class PermitState(msgspec.Struct, eq=False):
     """Class of what it was handed last."""
     served: float = 0.0
     """When it was handed something last; 0 for never."""
+    called: float = 0.0
+    """When it was asked to come again last."""
     parked: str = ""
     """idle, rate or weight while its `next` waits, else ""."""
     parked_until: float = 0.0

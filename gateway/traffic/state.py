@@ -152,6 +152,7 @@ class State:
         if permit.parked:
             number = permit.permit.id
             self.ready[number] = None
+            permit.called = self.now
             permit.queue.idle.pop(number, None)
             self.idle.pop(number, None)
 
