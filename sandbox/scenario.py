@@ -84,6 +84,7 @@ class Mailboxes(Model):
     starttls: bool = Field(True, description="Offers STARTTLS with a self-signed certificate.")
     size: Size = Field(25_000_000, ge=1000, description="Largest message, announced by SIZE.")
     delay: Duration = Field(0.0, description="Time before each reply.")
+    weight: int = Field(10, ge=0, description="How much of a campaign goes to its domains, beside the weights of the others.")
     listening: bool = Field(True, description="False: nobody answers at its address (connection refused).")
     temper: list[Temper] = Field(default=[], description="Habits, tried in order.")
 
@@ -105,6 +106,7 @@ class Scenario(Model):
     title: str = Field("", description="What it is for, in a line.")
     provider: list[Mailboxes] = Field(default=[], description="Mailbox providers.")
     name: list[Name] = Field(default=[], description="Names of the name server.")
+    elsewhere: dict[str, int] = Field(default={}, description="Recipient domains of nobody, and how much of a campaign goes there.")
     keep: int = Field(1000, ge=0, description="Received messages kept for verification, in all.")
 
 
