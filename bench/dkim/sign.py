@@ -1,6 +1,6 @@
 """What composing one message costs, step by step, and how many a CPU-second carries.
 
-    python bench/dkim/sign.py [--seconds 2] [--size 10240] [--json]
+    python -m bench.dkim.sign [--seconds 2] [--size 10240] [--json]
 
 Steps are the least of several rounds, in microseconds of one thread. The last part composes for real: 20 coroutines (as 20 connections)
 over one Composer, each message new (nothing remembered), signed with RSA-2048 in the pool; CPU is that of the whole process.

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from config.settings import Settings
 from gateway.calls import Assignment
@@ -13,6 +16,7 @@ from gateway.compose import composer as composer_module
 from gateway.compose.composer import Composed, Composer, Unsendable
 from gateway.compose.keyring import load_keyring
 from mail.address import Address
+from mail.message import facts
 from tests.compose.material import HEADER, Keys, assignment
 from tests.compose.oracle import OPENDKIM, dkimpy_says, opendkim_says
 
@@ -194,8 +198,8 @@ def test_what_is_remembered_is_bounded(composer: Composer, monkeypatch: pytest.M
     monkeypatch.setattr(composer_module, "REMEMBERED", 4)
     monkeypatch.setattr(composer_module, "REMEMBERED_OCTETS", 1000)
     for number in range(1, 20):
-        given = assignment(id=number, eight_bit=True, from_domain="ed.example")
-        sent(composer, FRENCH + b"x" * 70 * number, given, eight_bit_ok=number % 2 == 0)
+        delivery = assignment(id=number, eight_bit=True, from_domain="ed.example")
+        sent(composer, FRENCH + b"x" * 70 * number, delivery, eight_bit_ok=number % 2 == 0)
         messages, octets = composer.remembered
         assert messages <= 4
         assert octets <= 1000
@@ -256,3 +260,38 @@ def test_a_reload_signs_with_the_new_key_at_once(composer: Composer, settings: S
 
 def test_an_oversized_header_is_not_sent(composer: Composer) -> None:
     assert refusal(composer, b"X: y\r\n" * 1001 + b"\r\nbody\r\n") == "5.6.0"
+
+
+HEADER_WORDS = st.sampled_from([b"a", b" ", b"\t", b"\r\n ", b"\r\n\t", b":", b";", b"  ", b"Re: x", "é".encode()])
+BODY_WORDS = st.sampled_from([b"a", b" ", b"\t", b"  ", b"\r\n", b"\r\n\r\n", b".", b" \r\n", b"=20", "é".encode(), b"x" * 999])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"To", b"Subject", b"X-a", b"List-Unsubscribe"]), st.lists(HEADER_WORDS, max_size=8))),
+    st.lists(BODY_WORDS),
+)
+@settings_of_hypothesis(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_signatures_of_any_message_verify(
+    composer: Composer, keys: Keys, lines: list[tuple[bytes, list[bytes]]], body: list[bytes]
+) -> None:
+    fields = b"".join(name + b":x" + b"".join(words).rstrip(b"\r\n\t ") + b"\r\n" for name, words in lines)
+    content = b"From: a@example.org\r\n" + fields + b"\r\n" + b"".join(body)
+    known = facts(content)
+    delivery = assignment(id=0, from_domain="gateway.example", eight_bit=known.eight_bit, long_lines=known.long_lines)
+    for eight_bit_ok in (True, False):
+        message = sent(composer, content, delivery, eight_bit_ok=eight_bit_ok)
+        assert dkimpy_says(message, keys) == [True]
+        assert not facts(message).long_lines
+
+
+@given(
+    st.lists(st.one_of(HEADER_WORDS, BODY_WORDS, st.binary(max_size=4), st.just(b"Content-Type: multipart/mixed; boundary=a\r\n"))).map(
+        b"".join
+    )
+)
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_bytes_are_composed_or_unsendable(composer: Composer, content: bytes) -> None:
+    for eight_bit_ok in (True, False):
+        delivery = assignment(id=0, from_domain="ed.example", eight_bit=True, long_lines=True)
+        answer = compose(composer, content, delivery, eight_bit_ok=eight_bit_ok)
+        assert isinstance(answer, Unsendable) or b"".join(answer.parts).endswith(b"\r\n")

@@ -1,0 +1,1 @@
+"""What composing and signing a message costs."""
