@@ -87,6 +87,7 @@ class DoorConnection(asyncio.Protocol):
     __slots__ = (
         "_client",
         "_closing_at",
+        "_early",
         "_handshake_task",
         "_loop",
         "_lost",
@@ -101,6 +102,7 @@ class DoorConnection(asyncio.Protocol):
         "_tls",
         "_touched",
         "_transport",
+        "_upgrading",
         "_visitor",
         "_waiter",
         "_write_paused_at",
@@ -124,6 +126,8 @@ class DoorConnection(asyncio.Protocol):
         self._message_since: float | None = None
         self._closing_at: float | None = None
         self._tls = False
+        self._upgrading = False
+        self._early = b""
         self._lost = False
 
     # What the loop calls --------------------------------------------------------------------------------------------------------
@@ -145,13 +149,17 @@ class DoorConnection(asyncio.Protocol):
             self._pump()
 
     def data_received(self, data: bytes) -> None:
-        if self._smtp is not None and self._closing_at is None:
-            self._smtp.receive(data)
-            self._pump()
+        if self._smtp is None or self._closing_at is not None:
+            return
+        if self._upgrading:  # came by the new transport: the loop may hand on what it decrypted before it tells us of the handshake
+            self._early += data
+            return
+        self._smtp.receive(data)
+        self._pump()
 
     def eof_received(self) -> bool:
         """A closed half does not end what is under way. TLS has no half close: there the transport closes, the commit goes on."""
-        if self._smtp is not None and self._closing_at is None:
+        if self._smtp is not None and self._closing_at is None and not self._upgrading:
             self._smtp.receive(b"")
             self._pump()
         return not self._tls
@@ -316,13 +324,14 @@ class DoorConnection(asyncio.Protocol):
         assert visitor is not None
         try:
             context = self._owner.tls_context()
+            self._upgrading = True  # from the next line on nothing in the clear can reach us
             transport = await self._loop.start_tls(
                 plain, self, context, server_side=True, ssl_handshake_timeout=min(HANDSHAKE_TIMEOUT, self._owner.limits.command_timeout)
             )
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
             self._owner.observer.cut(self._owner.name, self._client, visitor.account_name, f"tls: {type(error).__name__}")
             transport = None
-        self._handshake_task = None
+        self._handshake_task, self._upgrading = None, False
         if transport is None or self._lost:
             smtp.terminate()
             plain.abort()
@@ -333,6 +342,9 @@ class DoorConnection(asyncio.Protocol):
         if self._owner.implicit_tls:
             smtp.greet()
         self._touched = self._loop.time()
+        early, self._early = self._early, b""
+        if early:
+            smtp.receive(early)
         self._pump()
 
     # The end --------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ On bad days: a listener that cannot be opened at start raises OSError there; aft
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import assert_never
 
 from config.settings import Settings
@@ -71,6 +71,7 @@ class SubmissionDoor:
         """Open connections by account."""
         self._listeners: dict[str, Listener] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._closing = False
         self._take(settings)
 
@@ -131,7 +132,14 @@ class SubmissionDoor:
             self._retire(self._listeners.pop(name))
         for name, wish in wanted.items():
             if name not in self._listeners:
-                self._spawn(self._open(wish))
+                task = self._spawn(self._open(wish))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
+
+    async def opened(self) -> None:
+        """Wait until every listener that `reconfigure` wants is open, or reported."""
+        while self._opening:
+            await asyncio.wait(self._opening)
 
     def _retire(self, listener: Listener) -> None:
         listener.stop_accepting()
@@ -148,10 +156,11 @@ class SubmissionDoor:
         if self._closing:
             listener.stop_accepting()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def stop_accepting(self) -> None:
         """Close the sockets; connections stay."""
