@@ -49,7 +49,12 @@ def test_a_closed_pool_fails_what_has_not_begun_and_takes_nothing_more() -> None
     async def scenario() -> list[object]:
         pool = Pool(1, "test")
         begun = threading.Event()
-        first = pool.submit(lambda: (begun.set(), gate.wait())[1])
+
+        def wait() -> bool:
+            begun.set()
+            return gate.wait()
+
+        first = pool.submit(wait)
         second = pool.submit(pow, 2, 2)
         begun.wait()
         closing = threading.Thread(target=pool.close)
