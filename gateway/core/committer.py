@@ -227,6 +227,9 @@ class Committer:
         except SpoolError as error:
             self._break(error, acceptances, leases, sweeps, flushes)
             return
+        except Exception as bug:
+            self._break(SpoolBroken(f"bug: {type(bug).__name__}: {bug}"), acceptances, leases, sweeps, flushes)
+            raise
         self._on_commit(len(acceptances) + len(transaction.changes), self._monotonic() - begun)
         self._settle_waiters(written, acceptances, leases, sweeps, flushes, len(transaction.changes))
         if self._acceptances:
