@@ -17,6 +17,8 @@ from mail.message import Field, has_long_line, read_header
 
 MAX_DEPTH = 12
 MAX_PARTS = 2000
+MAX_LOOKS = 50_000
+"""Places that look like a boundary and may be none, in one multipart."""
 _MAX_VALUE = 4096
 _LINE = 57  # octets in a base64 line of 76 characters
 
@@ -164,7 +166,7 @@ def _cut(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes, bool]]:
     mark = b"--" + boundary
     pieces: list[tuple[bytes, bytes, bool]] = []
     delimiter, is_part, start, look = b"", False, 0, 0
-    while boundary:
+    for _ in range(MAX_LOOKS if boundary else 0):
         at = body.find(mark, look)
         if at < 0:
             break
@@ -181,6 +183,8 @@ def _cut(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes, bool]]:
         look = start
         if not is_part:
             break
+    else:
+        raise _Refused("a boundary that cannot be told from the text")
     pieces.append((delimiter, body[start:], is_part))
     return pieces
 

@@ -135,6 +135,8 @@ PGP = b'Content-Type: multipart/signed; boundary="b"\r\n\r\n--b\r\n\r\n' + E + b
         (b"Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\n" + E, "without a boundary"),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + E, "boundary in the body"),
         (b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n\r\n--b\r\n\r\n" + E, "must not have"),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--bb" * 60_000 + E, "told from the text"),
+        (b'Content-Type: multipart/mixed; boundary=""\r\n\r\n--\r\n\r\n' + E, "told from the text"),
         (b"Content-Type: message/delivery-status\r\n\r\n" + E, "must not be encoded"),
         (b"Content-Type: message/rfc822\r\n\r\nSubject: " + E + b"\r\n\r\n", "header"),
         (b"Content-Transfer-Encoding: x-uuencode\r\n\r\n" + E, "not known"),
