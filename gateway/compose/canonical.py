@@ -18,7 +18,7 @@ def _one_space(octets: bytes) -> bytes:
     if len(octets) > _SPLIT_LIMIT:
         return _one_space_of_many(octets)
     # Cutting at pairs leaves at most one space of each run; joining by one gives one or two. The bars keep runs at the ends.
-    return b" ".join([piece for piece in (b"|" + octets + b"|").split(b"  ") if piece]).replace(b"  ", b" ")[1:-1]
+    return b" ".join(filter(None, (b"|" + octets + b"|").split(b"  "))).replace(b"  ", b" ")[1:-1]
 
 
 def _one_space_of_many(octets: bytes) -> bytes:
