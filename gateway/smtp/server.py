@@ -13,66 +13,38 @@ that came before the handshake.
 It knows no account, no policy and no clock: the doors decide, time and close.
 """
 
-import enum
-import functools
 from collections.abc import Callable
 
 from gateway.smtp import grammar, replies, sasl
+from gateway.smtp.dialogue import Dialogue, Mode, Step, ehlo_reply
 from gateway.smtp.events import (
     NEED_DATA,
-    Aborted,
     Auth,
     Content,
     Event,
     Hello,
     Mail,
     NeedData,
-    Question,
     Quit,
     Recipient,
     Reset,
     ServerOptions,
-    StartTls,
 )
 from gateway.smtp.grammar import AuthCommand, MailCommand, Malformed
 from gateway.smtp.reception import Reception
 from mail.reply import Reply
 
-
-class _Mode(enum.IntEnum):
-    """What the next octets are."""
-
-    COMMAND = 0
-    CONTENT = 1
-    CHUNK = 2
-    EXCHANGE = 3
-    SKIP = 4
-    HANDSHAKE = 5
-
-
-_Step = Event | NeedData | None
-"""What one step gives: an event, NEED_DATA, or None to take another step."""
-
-
 _NO_MESSAGE = Reception(0)
 """Stands where no message is arriving. Nothing is ever put into it."""
 
 
-class ServerConnection:
-    """See the module. `closed`: write what `data_to_send` still gives, then close; nothing more is read."""
+class ServerConnection(Dialogue):
+    """See the module, and `gateway.smtp.dialogue` for `receive`, `data_to_send`, `terminate` and `closed`."""
 
     def __init__(self, options: ServerOptions) -> None:
-        self.options = options
-        self.closed = False
+        super().__init__(options)
         self.authenticated = False
-        self._buffer = b""
-        self._position = 0
-        self._out: list[bytes] = []
-        self._mode = _Mode.COMMAND
-        self._pending: Question | None = None
-        self._ended = False
         self._farewell: Reply | None = None
-        self._errors = 0
         self._messages = 0
         self._hello = ""
         self._exchange: sasl.Exchange | None = None
@@ -96,11 +68,6 @@ class ServerConnection:
         return self._pending is not None
 
     @property
-    def buffered(self) -> int:
-        """Octets received and not yet looked at."""
-        return len(self._buffer) - self._position
-
-    @property
     def held(self) -> int:
         """Octets kept of a message that is arriving."""
         return self._reception.held
@@ -111,33 +78,11 @@ class ServerConnection:
         return self._reception.size
 
     @property
-    def in_message(self) -> bool:
-        """Octets of a message are arriving (not: an envelope)."""
-        return self._mode is _Mode.CONTENT or self._mode is _Mode.CHUNK
-
-    @property
     def in_transaction(self) -> bool:
         """Between an accepted MAIL and the answer to the message."""
         return self._sender is not None
 
     # What the caller may do -----------------------------------------------------------------------------------------------------
-
-    def greet(self) -> None:
-        """Say 220 (RFC 5321 section 4.3.1)."""
-        self._out.append(f"220 {self.options.hostname} ESMTP\r\n".encode("ascii", "replace"))
-
-    def receive(self, data: bytes) -> None:
-        """Take octets from the peer; `b""` says that it will send no more."""
-        if not data:
-            self._ended = True
-        elif self._mode is _Mode.HANDSHAKE:
-            self._injected()
-        elif not self.closed:
-            if self._position < len(self._buffer):
-                self._buffer = self._buffer[self._position :] + data
-            else:
-                self._buffer = data
-            self._position = 0
 
     def next_event(self) -> Event | NeedData:
         """The next event. NEED_DATA: nothing before more octets, or before the answer that is owed."""
@@ -191,8 +136,8 @@ class ServerConnection:
     def tls_started(self, options: ServerOptions) -> None:
         """The handshake is done: everything said before is forgotten (RFC 3207 section 4.2)."""
         self.options = options
-        if self._mode is _Mode.HANDSHAKE:
-            self._mode = _Mode.COMMAND
+        if self._mode is Mode.HANDSHAKE:
+            self._mode = Mode.COMMAND
         self._hello = ""
         self._forget_transaction()
 
@@ -200,90 +145,7 @@ class ServerConnection:
         """End with `reply` (421) as soon as no message is under way; take another `next_event` after this."""
         self._farewell = reply
 
-    def terminate(self, reply: Reply | None = None) -> None:
-        """End now, with `reply` where there is one."""
-        if not self.closed:
-            if reply is not None:
-                self._say(reply)
-            self._close()
-
-    def data_to_send(self) -> bytes:
-        """Everything to write, once."""
-        out = self._out
-        if not out:
-            return b""
-        self._out = []
-        return out[0] if len(out) == 1 else b"".join(out)
-
-    # Replies --------------------------------------------------------------------------------------------------------------------
-
-    def _say(self, reply: Reply) -> None:
-        self._out.append(replies.encode(reply))
-
-    def _error(self, reply: Reply) -> None:
-        """Say `reply`, count it when it is 5yz, and close when there were too many or it is 421 (RFC 5321 section 3.8)."""
-        self._say(reply)
-        if reply.code == 421:
-            self._close()
-        elif reply.code >= 500:
-            self._errors += 1
-            if self._errors >= self.options.errors:
-                self._say(replies.TOO_MANY_ERRORS)
-                self._close()
-
-    def _close(self) -> None:
-        self.closed = True
-        self._pending = None
-        self._buffer, self._position = b"", 0
-        self._forget_transaction()
-
-    def _injected(self) -> None:
-        """Octets between STARTTLS and the handshake: somebody in the middle, or a client that does not listen (RFC 3207 section 6)."""
-        if not self.closed:
-            self._out.clear()  # the 220 must not leave: there will be no handshake
-            self._say(replies.TLS_INJECTION)
-            self._close()
-
-    # Lines ----------------------------------------------------------------------------------------------------------------------
-
-    def _nothing_to_read(self) -> Event | NeedData:
-        if not self._ended:
-            return NEED_DATA
-        during = self.in_message
-        self._close()
-        return Aborted(during)
-
-    def _line(self, limit: int) -> bytes | None:
-        """The next line without CRLF, or None when it is not whole or was refused. Only CRLF ends a line (RFC 5321 section 2.3.8)."""
-        buffer, start = self._buffer, self._position
-        end = buffer.find(b"\n", start, start + limit + 2)
-        if end < 0:
-            if len(buffer) - start >= limit + 2:
-                self._mode = _Mode.SKIP
-                self._error(replies.TOO_LONG)
-            return None
-        ending = end - 1 if end > start and buffer[end - 1] == 13 else end
-        line = buffer[start:ending]
-        if ending == end or b"\r" in line:
-            # What follows the bare CR or LF up to the next CRLF is part of the same bad line, never a command of its own.
-            self._position = ending
-            self._mode = _Mode.SKIP
-            self._error(replies.BARE_NEWLINE_COMMAND)
-            return None
-        self._position = end + 1
-        return line
-
-    def _skip(self) -> _Step:
-        """Drop octets up to the next CRLF; keep a CR at the end, which may be its first half."""
-        end = self._buffer.find(b"\r\n", self._position)
-        if end >= 0:
-            self._position = end + 2
-            self._mode = _Mode.COMMAND
-            return None
-        self._position = len(self._buffer) - (1 if self._buffer.endswith(b"\r") and self.buffered else 0)
-        return self._nothing_to_read()
-
-    def _command(self) -> _Step:
+    def _command(self) -> Step:
         if self._farewell is not None and self._sender is None:
             self.terminate(self._farewell)
             return NEED_DATA
@@ -291,51 +153,37 @@ class ServerConnection:
             return self._nothing_to_read()
         line = self._line(self.options.command_line)
         if line is None:
-            return None if self._mode is _Mode.SKIP else self._nothing_to_read()
+            return None if self._mode is Mode.SKIP else self._nothing_to_read()
         verb, _, argument = line.partition(b" ")
         handler = _COMMANDS.get(verb) or _COMMANDS.get(verb.upper())
         if handler is None:
-            self._error(replies.UNKNOWN)
+            reply = _FIXED.get(verb.upper(), replies.UNKNOWN)
+            if reply.positive:
+                self._say(reply)
+            else:
+                self._error(reply)
             return None
         return handler(self, argument.rstrip(b" ") if argument else argument)  # RFC 5321 section 4.1.1: trailing white space
 
     # Session commands -----------------------------------------------------------------------------------------------------------
 
-    def _ehlo(self, argument: bytes) -> _Step:
+    def _ehlo(self, argument: bytes) -> Step:
         return self._greeted(argument, True)
 
-    def _helo(self, argument: bytes) -> _Step:
+    def _helo(self, argument: bytes) -> Step:
         return self._greeted(argument, False)
 
-    def _greeted(self, argument: bytes, esmtp: bool) -> _Step:
+    def _greeted(self, argument: bytes, esmtp: bool) -> Step:
         hello = grammar.parse_hello(argument)
         if isinstance(hello, Malformed):
             self._error(hello.reply)
             return None
         self._hello = hello.name
         self._forget_transaction()  # RFC 5321 section 4.1.4
-        self._out.append(_ehlo_reply(self.options) if esmtp else f"250 {self.options.hostname}\r\n".encode("ascii", "replace"))
+        self._out.append(ehlo_reply(self.options) if esmtp else f"250 {self.options.hostname}\r\n".encode("ascii", "replace"))
         return Hello(hello.name, esmtp)
 
-    def _starttls(self, argument: bytes) -> _Step:
-        if argument:
-            self._error(replies.NO_ARGUMENT)
-        elif self.options.tls_active:
-            self._error(replies.TLS_ALREADY)
-        elif not self.options.tls_available:
-            self._error(replies.NO_TLS)
-        elif self.buffered:
-            self._injected()
-        else:
-            self._say(replies.TLS_READY)
-            self._mode = _Mode.HANDSHAKE
-            return StartTls()
-        return None
-
-    def _handshake(self) -> _Step:
-        return self._nothing_to_read()
-
-    def _auth(self, argument: bytes) -> _Step:
+    def _auth(self, argument: bytes) -> Step:
         command = grammar.parse_auth(argument)
         refusal = self._auth_refusal(command)
         if refusal is not None:
@@ -362,19 +210,19 @@ class ServerConnection:
             return command.reply
         return None if command.mechanism in sasl.MECHANISMS else replies.UNKNOWN_MECHANISM
 
-    def _exchange_line(self) -> _Step:
+    def _exchange_line(self) -> Step:
         if self._position >= len(self._buffer) or self._exchange is None:
             return self._nothing_to_read()
         line = self._line(sasl.MAX_RESPONSE)
         if line is None:
-            return None if self._mode is _Mode.SKIP else self._nothing_to_read()
+            return None if self._mode is Mode.SKIP else self._nothing_to_read()
         return self._exchanged(self._exchange.step(line))
 
-    def _exchanged(self, step: sasl.Step) -> _Step:
-        self._mode = _Mode.COMMAND
+    def _exchanged(self, step: sasl.Step) -> Step:
+        self._mode = Mode.COMMAND
         match step:
             case sasl.Challenge(text):
-                self._mode = _Mode.EXCHANGE
+                self._mode = Mode.EXCHANGE
                 self._out.append(f"334 {text}\r\n".encode("ascii"))
                 return None
             case sasl.Credentials():
@@ -384,7 +232,7 @@ class ServerConnection:
                 self._error(reply)
                 return None
 
-    def _rset(self, argument: bytes) -> _Step:
+    def _rset(self, argument: bytes) -> Step:
         if argument:
             self._error(replies.NO_ARGUMENT)
             return None
@@ -392,7 +240,7 @@ class ServerConnection:
         self._say(replies.OK)
         return Reset()
 
-    def _quit(self, argument: bytes) -> _Step:
+    def _quit(self, argument: bytes) -> Step:
         if argument:
             self._error(replies.NO_ARGUMENT)
             return None
@@ -400,25 +248,9 @@ class ServerConnection:
         self._close()
         return Quit()
 
-    def _noop(self, _argument: bytes) -> _Step:
-        self._say(replies.OK)
-        return None
-
-    def _vrfy(self, _argument: bytes) -> _Step:
-        self._say(replies.CANNOT_VERIFY)
-        return None
-
-    def _help(self, _argument: bytes) -> _Step:
-        self._say(replies.HELP)
-        return None
-
-    def _not_implemented(self, _argument: bytes) -> _Step:
-        self._error(replies.NOT_IMPLEMENTED)
-        return None
-
     # The envelope ---------------------------------------------------------------------------------------------------------------
 
-    def _mail(self, argument: bytes) -> _Step:
+    def _mail(self, argument: bytes) -> Step:
         if not self._hello or self._sender is not None:
             self._error(replies.MAIL_TWICE if self._hello else replies.HELLO_FIRST)
             return None
@@ -435,7 +267,7 @@ class ServerConnection:
         self._pending = Mail(command)
         return self._pending
 
-    def _rcpt(self, argument: bytes) -> _Step:
+    def _rcpt(self, argument: bytes) -> Step:
         if self._sender is None or self._chunked:
             self._error(replies.IN_CHUNKS if self._chunked else replies.MAIL_FIRST)
             return None
@@ -460,38 +292,38 @@ class ServerConnection:
 
     # The message: DATA and BDAT -------------------------------------------------------------------------------------------------
 
-    def _data(self, argument: bytes) -> _Step:
+    def _data(self, argument: bytes) -> Step:
         refusal = replies.NO_ARGUMENT if argument else replies.IN_CHUNKS if self._chunked else self._content_refusal()
         if refusal is not None:
             self._error(refusal)
             return None
         self._say(replies.GO_AHEAD)
-        self._mode = _Mode.CONTENT
+        self._mode = Mode.CONTENT
         self._reception = Reception(self.options.message_size)
         self._position -= 2  # the CRLF of this line belongs to the search for the end
         return None
 
-    def _content(self) -> _Step:
+    def _content(self) -> Step:
         self._position = self._reception.scan(self._buffer, self._position)
         if not self._reception.complete:
             return self._nothing_to_read()
         return self._content_complete()
 
-    def _content_complete(self) -> _Step:
+    def _content_complete(self) -> Step:
         """The whole message is here: give it to the door, or refuse it."""
-        self._mode = _Mode.COMMAND
+        self._mode = Mode.COMMAND
         content = self._reception.finish(self.options.bare_newline)
         if isinstance(content, Reply):
             return self._content_refused(content)
         self._pending = Content(content)
         return self._pending
 
-    def _content_refused(self, reply: Reply) -> _Step:
+    def _content_refused(self, reply: Reply) -> Step:
         self._forget_transaction()
         self._error(reply)
         return Reset()
 
-    def _bdat(self, argument: bytes) -> _Step:
+    def _bdat(self, argument: bytes) -> Step:
         chunk = grammar.parse_chunk(argument)
         if isinstance(chunk, Malformed):
             self._say(chunk.reply)
@@ -508,10 +340,10 @@ class ServerConnection:
         if refusal is not None:
             self._reception.refuse(refusal)
         self._chunked = self._sender is not None
-        self._mode = _Mode.CHUNK
+        self._mode = Mode.CHUNK
         return None
 
-    def _chunk(self) -> _Step:
+    def _chunk(self) -> Step:
         """Take what is here of the chunk; it is consumed whether it is wanted or not (RFC 3030 section 2)."""
         take = min(self._chunk_left, self.buffered)
         if take:
@@ -523,7 +355,7 @@ class ServerConnection:
             return self._nothing_to_read()
         if self._chunk_last:
             return self._content_complete()
-        self._mode = _Mode.COMMAND
+        self._mode = Mode.COMMAND
         refusal = self._reception.refusal
         if refusal is None:
             self._say(replies.CHUNK_OK)
@@ -534,7 +366,7 @@ class ServerConnection:
         return None
 
 
-_STEPS: tuple[Callable[[ServerConnection], _Step], ...] = (
+_STEPS: tuple[Callable[[ServerConnection], Step], ...] = (
     ServerConnection._command,
     ServerConnection._content,
     ServerConnection._chunk,
@@ -542,9 +374,9 @@ _STEPS: tuple[Callable[[ServerConnection], _Step], ...] = (
     ServerConnection._skip,
     ServerConnection._handshake,
 )
-"""By _Mode."""
+"""By Mode."""
 
-_COMMANDS: dict[bytes, Callable[[ServerConnection, bytes], _Step]] = {
+_COMMANDS: dict[bytes, Callable[[ServerConnection, bytes], Step]] = {
     b"MAIL": ServerConnection._mail,
     b"RCPT": ServerConnection._rcpt,
     b"DATA": ServerConnection._data,
@@ -552,25 +384,17 @@ _COMMANDS: dict[bytes, Callable[[ServerConnection, bytes], _Step]] = {
     b"EHLO": ServerConnection._ehlo,
     b"HELO": ServerConnection._helo,
     b"RSET": ServerConnection._rset,
-    b"NOOP": ServerConnection._noop,
     b"QUIT": ServerConnection._quit,
     b"AUTH": ServerConnection._auth,
     b"STARTTLS": ServerConnection._starttls,
-    b"VRFY": ServerConnection._vrfy,
-    b"HELP": ServerConnection._help,
-    b"EXPN": ServerConnection._not_implemented,
-    b"ETRN": ServerConnection._not_implemented,
-    b"TURN": ServerConnection._not_implemented,
 }
 
-
-@functools.lru_cache(maxsize=256)
-def _ehlo_reply(options: ServerOptions) -> bytes:
-    """The answer to EHLO: the extensions that hold now (RFC 5321 section 4.1.1.1)."""
-    lines = [options.hostname, "PIPELINING", f"SIZE {options.message_size}", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES"]
-    if options.tls_available and not options.tls_active:
-        lines.append("STARTTLS")
-    if options.auth_offered and options.auth_allowed:
-        lines.append("AUTH " + " ".join(sasl.MECHANISMS))
-    last = len(lines) - 1
-    return "".join(f"250{' ' if n == last else '-'}{line}\r\n" for n, line in enumerate(lines)).encode("ascii", "replace")
+_FIXED: dict[bytes, Reply] = {
+    b"NOOP": replies.OK,
+    b"VRFY": replies.CANNOT_VERIFY,
+    b"HELP": replies.HELP,
+    b"EXPN": replies.NOT_IMPLEMENTED,
+    b"ETRN": replies.NOT_IMPLEMENTED,
+    b"TURN": replies.NOT_IMPLEMENTED,
+}
+"""Commands that always get the same reply."""
