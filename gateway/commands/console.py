@@ -44,11 +44,18 @@ def ask(settings: Settings, name: str, arguments: dict[str, Any]) -> dict[str, A
     """Make one call to the gateway that runs on the data folder; without one, carry it out on the spool itself, and say so."""
     from gateway.admin.calls import CallError
     from gateway.admin.client import NotRunning, call
+    from gateway.commands.offline import NoSpool
+    from gateway.commands.offline import call as call_offline
 
     try:
-        return call(settings.gateway.data, name, arguments)
-    except NotRunning as error:
-        fail(f"{error}", UNAVAILABLE)
+        try:
+            return call(settings.gateway.data, name, arguments)
+        except NotRunning as error:
+            answer = call_offline(settings, name, arguments)
+            typer.echo(f"{error}: this was done on the spool itself", err=True)
+            return answer
+    except NoSpool as error:
+        fail(str(error), UNAVAILABLE)
     except CallError as error:
         fail(str(error), DATA_ERROR)
 

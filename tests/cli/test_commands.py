@@ -1,0 +1,202 @@
+"""The command line as people and programs meet it: real processes, exit codes, output; and a real gateway behind the queue's commands."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from config.load import load
+from gateway.cli import app
+from gateway.doors.passwords import verify_password
+
+CONFIG = """
+[gateway]
+hostname = "gateway.test"
+data = "data"
+[[listener]]
+address = "127.0.0.1:{port}"
+[[account]]
+name = "default"
+domains = ["any"]
+[[route]]
+domain = "*"
+host = "127.0.0.1"
+port = {closed}
+tls = "none"
+[http]
+address = "none"
+[dns]
+allow_private = true
+[spool]
+minimum_free = 0
+"""
+
+
+def _process(*arguments: str, folder: Path | None = None) -> tuple[int, str, str]:
+    """The command as a process of its own."""
+    command = [sys.executable, "-m", "gateway.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+def _run(*arguments: str, folder: Path | None = None, text: str = "") -> tuple[int, str, str]:
+    """The command in this process, which is quicker. With a folder, its configuration holds."""
+    environment = {"MAILWRIGHT_CONFIG": str(folder / "mailwright.toml") if folder is not None else "", "COLUMNS": "200"}
+    result = CliRunner().invoke(app, arguments, input=text, env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a configuration whose next hop refuses connections, so that mail stays in the queue."""
+    (tmp_path / "mailwright.toml").write_text(CONFIG.format(port=_free_port(), closed=_free_port()))
+    return tmp_path
+
+
+@contextlib.contextmanager
+def _serving(folder: Path) -> Iterator[None]:
+    """A gateway as a process of its own, ready; stopped in order at the end."""
+    command = [sys.executable, "-m", "gateway.cli", "serve"]
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": os.getcwd()}, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b'"listening"' in line:
+            break
+    try:
+        yield
+    finally:
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told.decode()
+
+
+def _send(folder: Path, *recipients: str) -> None:
+    server = load(folder / "mailwright.toml", {}).listener[0].address
+    code, out, err = _run("send", "--from", "news@shop.example", "--server", server, "--campaign", "spring", *recipients)
+    assert code == 0, err
+    assert out
+
+
+def test_check_prints_what_the_configuration_means(folder: Path) -> None:
+    code, out, err = _run("check", folder=folder)
+    assert code == 0
+    assert "account        default: no password, domains any" in out
+    assert "warning: account default may send as any domain" in err
+    assert _run("check", "--strict", folder=folder)[0] == 1
+
+
+def test_a_bad_configuration_ends_every_command_with_78_and_every_problem(folder: Path) -> None:
+    (folder / "mailwright.toml").write_text('[gateway]\nhostnam = "x"\n[log]\nlevel = "loud"\n')
+    for command in (["check"], ["serve"], ["queue", "list"]):
+        code, out, err = _process(*command, folder=folder)
+        assert (code, out) == (78, "")
+        assert "mailwright.toml:2: gateway.hostnam: is not a key here; did you mean hostname?" in err
+        assert "2 problems in the configuration" in err
+        assert "Traceback" not in err
+
+
+def test_queue_without_a_gateway_and_without_a_spool_says_so_and_makes_nothing(folder: Path) -> None:
+    code, _, err = _run("queue", "list", folder=folder)
+    assert code == 69
+    assert "no gateway is running" in err
+    assert not (folder / "data").exists()
+
+
+def test_the_queue_of_a_running_gateway_is_listed_held_and_changed(folder: Path) -> None:
+    with _serving(folder):
+        _look_hold_and_change(folder)
+
+
+def _look_hold_and_change(folder: Path) -> None:
+    assert _run("queue", "hold", "--campaign", "spring", "--reason", "wrong price", folder=folder)[0] == 0
+    _send(folder, "ann@one.example", "bob@two.example")
+    listed = json.loads(_run("queue", "list", "--json", folder=folder)[1])
+    assert sorted(row["recipient"] for row in listed["deliveries"]) == ["ann@one.example", "bob@two.example"]
+    assert "ann@one.example" in _run("queue", "list", "--domain", "one.example", folder=folder)[1]
+    assert "nothing in the queue matches" in _run("queue", "list", "--domain", "three.example", folder=folder)[1]
+    shown = _run("queue", "show", listed["deliveries"][0]["delivery"], folder=folder)[1]
+    assert "spring" in shown
+    assert "wrong price" in _run("queue", "holds", folder=folder)[1]
+    assert _run("lanes", folder=folder)[0] == 0
+    assert _run("status", folder=folder)[0] == 0
+
+    code, out, err = _run("queue", "cancel", "--domain", "one.example", folder=folder, text="")
+    assert (code, out) == (0, "1 deliveries match; nothing was changed\n")
+    assert "say --yes" in err
+    assert _run("queue", "cancel", "--domain", "one.example", "--yes", folder=folder)[1] == "1 deliveries cancelled\n"
+    assert _run("queue", "cancel", "--yes", folder=folder)[0] == 65, "everything must be said"
+    assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 1
+    assert _run("queue", "release", "--campaign", "spring", folder=folder)[0] == 0
+    assert "nothing is held" in _run("queue", "holds", folder=folder)[1]
+
+
+def test_with_no_gateway_running_the_spool_itself_is_changed(folder: Path) -> None:
+    with _serving(folder):
+        _run("queue", "hold", "--campaign", "spring", folder=folder)
+        _send(folder, "ann@one.example")
+    code, out, err = _run("queue", "list", "--json", folder=folder)
+    assert code == 0, err
+    assert "this was done on the spool itself" in err
+    assert json.loads(out)["total"] == 1
+    assert _run("queue", "cancel", "--all", "--yes", folder=folder)[1] == "1 deliveries cancelled\n"
+    assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 0
+
+
+def test_account_add_prints_a_configuration_that_lets_the_password_in(tmp_path: Path) -> None:
+    code, out, _ = _run("account", "add", "crm", "--domain", "shop.example", "--stdin", text="open sesame\n")
+    assert code == 0
+    file = tmp_path / "mailwright.toml"
+    file.write_text(out + '[[listener]]\ntrusted_account = "none"\n')
+    (account,) = load(file, {}).account
+    assert account.domains == ["shop.example"]
+    assert account.password is not None
+    assert verify_password("open sesame", account.password)
+    assert _run("account", "add", "crm", "--stdin", text="\n")[0] == 64
+    assert _run("account", "add", "a b", "--stdin", text="x\n")[0] == 64
+
+
+def test_dkim_generate_writes_a_key_once_and_says_what_to_do(tmp_path: Path) -> None:
+    code, out, err = _process("dkim", "generate", "shop.example", folder=tmp_path)
+    assert code == 0, err
+    assert "mw1._domainkey.shop.example" in out
+    (key,) = (tmp_path / "keys").iterdir()
+    assert key.stat().st_mode & 0o777 == 0o600
+    code, _, err = _process("dkim", "generate", "shop.example", folder=tmp_path)
+    assert code == 64
+    assert "Traceback" not in err
+
+
+def test_bounce_classify_names_category_fault_and_rule() -> None:
+    result = CliRunner().invoke(app, ["bounce", "classify", "550 5.1.1 User unknown", "--json"])
+    assert result.exit_code == 0
+    told = json.loads(result.output)
+    assert (told["category"], told["fault"], told["hard"]) == ("bad-mailbox", "recipient", True)
+    assert CliRunner().invoke(app, ["bounce", "classify", "550 no", "--phase", "nowhere"]).exit_code == 64
+
+
+def test_send_says_why_when_nobody_listens() -> None:
+    code, _, err = _run("send", "--from", "a@b.example", "--server", f"127.0.0.1:{_free_port()}", "c@d.example")
+    assert code == 69
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("group", ["queue", "dkim", "account", "bounce", "fbl"])
+def test_every_group_explains_itself(group: str) -> None:
+    result = CliRunner().invoke(app, [group, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
