@@ -25,11 +25,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _WEEKDAYS = (
-    ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-    + ("montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag", "sonntag")
-    + ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
-    + ("lunes", "martes", "miercoles", "jueves", "viernes", "sabado", "domingo")
-    + ("lunedi", "martedi", "mercoledi", "giovedi", "venerdi", "sabato", "domenica")
+    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+    *("montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag", "sonntag"),
+    *("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"),
+    *("lunes", "martes", "miercoles", "jueves", "viernes", "sabado", "domingo"),
+    *("lunedi", "martedi", "mercoledi", "giovedi", "venerdi", "sabato", "domenica"),
 )
 
 

@@ -22,7 +22,8 @@ _NUMERIC = re.compile(
 )
 _MONTHS = "|".join(sorted((name for names in answers().months for name in names), key=len, reverse=True))
 _DAY_MONTH = re.compile(
-    rf"(?<![\w])(?P<d>\d{{1,2}})(?:st|nd|rd|th|er|º|°|ª|\.)?\s{{0,3}}(?:of |de |d')?(?P<name>{_MONTHS})\b\.?,?\s{{0,3}}(?:de |del )?(?P<y>20\d\d)?",
+    rf"(?<![\w])(?P<d>\d{{1,2}})(?:st|nd|rd|th|er|º|°|ª|\.)?\s{{0,3}}(?:of |de |d')?"
+    rf"(?P<name>{_MONTHS})\b\.?,?\s{{0,3}}(?:de |del )?(?P<y>20\d\d)?",
     re.I,
 )
 _MONTH_DAY = re.compile(

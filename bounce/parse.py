@@ -10,12 +10,13 @@ not check tokens (`mail.token` does), and does not know whether the message belo
 
 import re
 
-from bounce import autoreply, dsn, freeform
+from bounce import autoreply, dsn, freeform, notified
 from bounce.notice import Notice, notice
 from bounce.report import Kind, Report, kind_of
 from mail.complaint import is_complaint
 from mail.mime import Part
 from mail.mime import parse as parse_mime
+from mail.notification import notification
 
 _STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _RECEIPT_TYPES = ("message/disposition-notification", "message/global-disposition-notification")
@@ -36,6 +37,9 @@ def _parse(raw: bytes, nesting: int) -> Report | None:
     root = parse_mime(raw)
     if is_complaint(root):
         return Report(Kind.FEEDBACK, rule="feedback-report")
+    told = notification(root)
+    if told is not None and (report := notified.report_of(told)) is not None:
+        return report
     said = notice(root)
     if root.find(*_RECEIPT_TYPES) is not None or root.parameters.get("report-type", "").lower() == "disposition-notification":
         return _from_receipt(root, said)

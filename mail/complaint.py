@@ -18,7 +18,7 @@ def is_complaint(root: Part) -> bool:
     """Whether `root` is a feedback report in any of its known shapes."""
     if root.find(FEEDBACK_TYPE) is not None or root.parameters.get("report-type", "").strip().lower().startswith("feedback-report"):
         return True
-    if is_jmrp(root):
+    if is_jmrp(root) or is_unsubscription(root):
         return True
     for part in root.walk():
         if not part.parts and part.type in ("text/plain", "application/octet-stream"):
@@ -34,3 +34,8 @@ def is_jmrp(root: Part) -> bool:
         return True
     enclosed = root.find("message/rfc822")
     return enclosed is not None and JMRP_FIELD.encode() in enclosed.body[:65_536].lower()
+
+
+def is_unsubscription(root: Part) -> bool:
+    """Apple Mail's automatic "unsubscribe" message: an opt-out that its user asked for with one click."""
+    return root.value("x-apple-unsubscribe").strip().lower() == "true"
