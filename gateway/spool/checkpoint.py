@@ -25,35 +25,42 @@ class Checkpointer:
         self._thread = ThreadPoolExecutor(1, "spool-checkpoint")
         self._running: Future[None] | None = None
         self._limit = limit
-        self._copied_to = 0
-        self._grown = 0
+        self._pause_at = limit
+        self._log = 0
+        self._looked = 0
         self.trouble = ""
         """Why a checkpoint failed, or ""."""
 
     @property
     def wal_bytes(self) -> int:
-        """Size of the log: at the last look, and what came since, roughly."""
-        return self._copied_to + self._grown
+        """Size of the log as of the last commit."""
+        return self._log
 
     @property
     def over(self) -> bool:
         """Whether the writer must pause."""
-        return self.wal_bytes >= self._limit
+        return self._log >= self._pause_at
 
-    def grew(self, size: int) -> None:
-        """The writer wrote about `size` bytes. Starts a passive checkpoint when that is worth it and none is under way."""
-        self._grown += size
-        if self._grown * START_PART < self._limit or (self._running is not None and not self._running.done()):
+    def wrote(self, frames: int) -> None:
+        """A commit is done and the log has so many pages. Starts a passive checkpoint when it has grown and none is under way."""
+        self._log = frames * PAGE_SIZE
+        if self._log < self._looked:  # it started again
+            self._looked = 0
+        if (self._log - self._looked) * START_PART < self._limit or (self._running is not None and not self._running.done()):
             return
-        self._grown = 0
+        self._looked = self._log
         self._running = self._thread.submit(self._passive)
 
     def restart(self) -> None:
-        """Copy everything and let the log start again. The writer must not be in a transaction; waits for readers."""
+        """Copy everything and let the log start again. The writer must not be in a transaction. Waits a moment for readers; when one
+        stays (a backup), the log may grow by one more step before the next pause."""
         if self._running is not None:
             self._running.result()
-        self._run(apsw.SQLITE_CHECKPOINT_RESTART)
-        self._copied_to = self._grown = 0
+        if self._run(apsw.SQLITE_CHECKPOINT_RESTART):
+            self._log = self._looked = 0
+            self._pause_at = self._limit
+        else:
+            self._pause_at = self._log + self._limit // START_PART
 
     def close(self) -> None:
         """Wait for what is under way, and end."""
@@ -67,9 +74,10 @@ class Checkpointer:
         except SpoolError as error:
             self.trouble = str(error)
 
-    def _run(self, mode: int) -> None:
+    def _run(self, mode: int) -> bool:
+        """Whether it was done; not when a reader stays, and then it comes next time."""
         try:
-            frames, copied = self._connection.wal_checkpoint(mode=mode)
-        except apsw.BusyError:  # a reader stays: next time
-            return
-        self._copied_to = 0 if frames == copied else max(frames, 0) * PAGE_SIZE
+            self._connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            return False
+        return True

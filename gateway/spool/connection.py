@@ -25,6 +25,11 @@ APPLICATION = 0x4D575350
 """application_id of the file: "MWSP"."""
 
 BUSY_MILLISECONDS = 5000
+"""How long a connection waits for another one; they are all ours."""
+
+CHECKPOINT_MILLISECONDS = 200
+"""How long a checkpoint waits for readers while the writer pauses."""
+
 STATEMENTS_CACHED = 600
 
 
@@ -60,6 +65,7 @@ def open_reader(folder: Path, cache: int = 4_000_000, vfs: str | None = None) ->
 def open_checkpointer(folder: Path, vfs: str | None = None) -> apsw.Connection:
     """A connection that copies the write-ahead log into the file and never writes by itself."""
     connection = _open(folder / FILE, vfs, apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(CHECKPOINT_MILLISECONDS)
     connection.pragma("synchronous", "FULL")
     connection.pragma("wal_autocheckpoint", 0)
     return connection

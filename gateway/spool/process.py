@@ -44,6 +44,7 @@ def _carry_out(store: Store | None, request: Request) -> tuple[Store, Answer]:
         case Begin(folder, cache, wal_limit, lease):
             store = Store(Path(folder), cache, wal_limit, lease)
             gc.freeze()
+            gc.set_threshold(100_000)  # the records of a batch are no garbage, and hold no cycles
             return store, Done(0)
         case Write(transaction):
             store = _begun(store)

@@ -18,11 +18,6 @@ from gateway.spool.port import Recovered, SpoolBroken, SpoolError, SpoolFull, Sp
 from gateway.spool.queries import statement
 from gateway.spool.transaction import DAY, Work
 
-MESSAGE_BYTES = 2000
-"""What a message costs in the log besides its bytes, roughly."""
-
-CHANGE_BYTES = 1000
-
 
 class Store:
     """`cache` and `wal_limit` in bytes. `lease` 0: nothing is leased yet, `recover` will give a number."""
@@ -33,6 +28,7 @@ class Store:
         with translated("open"):
             self._connection = open_writer(folder, cache, vfs)
             self.checkpointer = Checkpointer(folder, wal_limit, vfs)
+            self._connection.set_wal_hook(self._logged)
             self._begin(lease)
 
     def recover(self, owner: int) -> Recovered:
@@ -49,8 +45,6 @@ class Store:
                 self.checkpointer.restart()
         written = self.carry_out(transaction)
         self.commit()
-        grown = sum(len(accepted.content) + MESSAGE_BYTES for accepted in transaction.acceptances)
-        self.checkpointer.grew(grown + CHANGE_BYTES * len(transaction.changes))
         return written
 
     def carry_out(self, transaction: Transaction) -> Written:
@@ -110,6 +104,11 @@ class Store:
         self.checkpointer.close()
         with suppress(apsw.Error):
             self._connection.close()
+
+    def _logged(self, connection: apsw.Connection, name: str, frames: int) -> int:
+        """SQLite calls this at the end of each commit."""
+        self.checkpointer.wrote(frames)
+        return apsw.SQLITE_OK
 
     def _begin(self, lease: int) -> None:
         self._work = Work(self._connection, lease, recover.ledger_days(self._connection), recover.outbox_span(self._connection))

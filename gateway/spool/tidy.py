@@ -15,8 +15,6 @@ PAGES_SLICE = 500
 PAGES_KEPT = 4000
 """Free pages that stay for what comes next."""
 
-COPY_PAGES = 1000
-
 
 def slice_of_work(connection: apsw.Connection, first_day_kept: int) -> tuple[bool, list[int]]:
     """Do one slice. Whether there is more to do, and the days that still have a ledger."""
@@ -40,11 +38,10 @@ def _trim_day(connection: apsw.Connection, day: int) -> None:
 
 
 def copy_to(source: apsw.Connection, target: Path) -> None:
-    """A consistent copy of the file behind `source`."""
+    """A consistent copy of the file behind `source`, in one step: a write between two steps would start it anew."""
     copy = apsw.Connection(str(target))
     try:
         with copy.backup("main", source, "main") as backup:
-            while not backup.done:
-                backup.step(COPY_PAGES)
+            backup.step(-1)
     finally:
         copy.close()
