@@ -1,0 +1,1 @@
+"""What a large backlog costs: memory, restart, acceptance beside it, hold and release."""
