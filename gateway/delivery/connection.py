@@ -85,6 +85,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called once; `upgraded` gives the TLS transport later."""
+        if self.lost:  # given up while the loop was still at it
+            cast(asyncio.Transport, transport).abort()
+            return
         self.transport = cast(asyncio.Transport, transport)
         self._sweeper.watch(self)
         self._rearm()
@@ -188,6 +191,9 @@ class Connection(asyncio.Protocol):
             return
         if politely and not self.client.closing and self.client.awaiting is None:
             self.transport.write(self.client.quit())
+        elif self.late or self.transport.get_write_buffer_size():
+            self.cut()  # a peer that takes nothing would keep us waiting
+            return
         self._closing = True
         self.deadline = self._time() + CLOSING_SECONDS
         self.transport.close()
@@ -197,6 +203,11 @@ class Connection(asyncio.Protocol):
         self._closing = True
         if self.transport is not None:
             self.transport.abort()
+
+    def give_up(self) -> None:
+        """Forget a connection whose making failed: its transport may never say that it is lost."""
+        self.cut()
+        self.connection_lost(None)
 
     async def gone(self) -> None:
         """Return when the transport has ended (a few seconds after `close`, at most)."""

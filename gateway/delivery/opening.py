@@ -136,6 +136,8 @@ class Opener:
             made = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
             return Troubled(own(Own.CONNECT, f"no socket for {place}: {_said(error)}", Phase.CONNECT), candidate.host, onward=False)
+        limits = time_limits(self._sending)
+        connection = Connection(self._signal, self._network.sweeper, limits, self._sending.block_timeout)
         try:
             made.setblocking(False)
             if candidate.origin:
@@ -145,17 +147,17 @@ class Opener:
                     return trouble
             async with asyncio.timeout(self._connect_timeout):
                 await loop.sock_connect(made, (candidate.address, self._route.port))
-                limits = time_limits(self._sending)
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._signal, self._network.sweeper, limits, self._sending.block_timeout), sock=made
-                )
+                await loop.create_connection(lambda: connection, sock=made)
         except TimeoutError:
+            connection.give_up()
             made.close()
             return Troubled(own(Own.TIMEOUT, f"{place} took no connection in time", Phase.CONNECT), candidate.host)
         except OSError as error:
+            connection.give_up()
             made.close()
             return Troubled(own(Own.CONNECT, f"{place}: {_said(error)}", Phase.CONNECT), candidate.host)
         except BaseException:
+            connection.give_up()
             made.close()
             raise
         return connection
@@ -235,7 +237,7 @@ class Opener:
         except (OSError, ValueError, RuntimeError, TypeError, EOFError) as error:  # ssl.SSLError is an OSError
             connection.why = _said(error)
             plain.abort()
-            connection.connection_lost(None)  # a transport that dies in the handshake may not say so
+            connection.give_up()  # a transport that dies in the handshake may not say so
             return None
         if secure is None:
             connection.why = "closed"

@@ -265,7 +265,7 @@ async def session(core: Core, route: Route, *, source: Source | None = None, net
         await run_session(PERMIT, route, source, core, composer or PlainComposer(), contents, limits, time.time, watcher, network=net)
     finally:
         assert len(core.ends) == 1
-        left = {task for task in asyncio.all_tasks() - before if "_serve" not in repr(task.get_coro())}
+        left = {task for task in asyncio.all_tasks() - before if "gateway/" in repr(task.get_coro())}
         assert not left, left
-        assert net.sweeper.watched == 0
+        await until(lambda: net.sweeper.watched == 0)
     return watcher
