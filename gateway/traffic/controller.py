@@ -265,7 +265,11 @@ class Controller:
             self._trouble.broken(known, trouble, host, now)
         self._pull.call_line(lane, now)
         self._demand.appraise(queue, now)
-        state.touch(state.destinations[queue.provider])
+        destination = state.destinations[queue.provider]
+        if known.recalled:
+            # Whom it made way for may be asleep until a token comes.
+            self._demand.rouse(destination, now)
+        state.touch(destination)
         self._drop_if_empty(queue)
         return left
 

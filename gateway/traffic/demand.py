@@ -7,6 +7,7 @@ connection only if it is open, has a free place and tokens that nobody waits for
 
 Where every lane of a starving queue is full, a permit is recalled: one without work, else one that serves a worse class, else one that has
 had its `SLICE`; it ends after the message on the wire. So a password reset gets a place within seconds where two connections are allowed.
+Where tokens are what is scarce, a permit makes way after the longer `TOKEN_SLICE`.
 
 Promises: the cost of a call follows the destinations whose state changed, not the flows that exist. Opening is up to the caller: what it
 does not open is named again next time.
@@ -24,6 +25,8 @@ from gateway.traffic.state import DORMANT, Destination, State
 PER_CONNECTION = 4
 AGING = 15.0
 SLICE = 10.0
+TOKEN_SLICE = 60.0
+"""Seconds after which a connection that stands in line for tokens makes way for a route that gets none."""
 PATIENCE = (0.0, 1.0, 2.0)
 """Seconds a starving queue waits for a free place before a permit is recalled for it, by class."""
 SCANNED = 64
@@ -158,7 +161,7 @@ class Demand:
                 used[lane.source] = used.get(lane.source, 0) + 1
                 openings.append(Opening(lane.lane, queue.route))
                 return True
-            if crowded and starving:
+            if starving:
                 until = min(until, self._recall(destination, queue, bucket, now))
             earliest, full = min(earliest, until), full or crowded
         if not own:
@@ -238,19 +241,20 @@ class Demand:
     # Recall
 
     def _recall(self, destination: Destination, queue: RouteQueue, bucket: Bucket, now: float) -> float:
-        """Make a place on one of the full lanes of a starving queue. When to look again; infinity when a place is being made."""
+        """Make a place for a starving queue, on a full lane or in a line for tokens. When to look again; infinity for no time."""
         impatient = queue.since + PATIENCE[bucket.rank]
-        if now < impatient:
-            return impatient
         earliest = math.inf
         for source in bucket.sources:
             lane = self._state.lane(destination, source, now)
-            if len(lane.permits) < lane.allowed or closed_until(lane, queue, now):
+            full = len(lane.permits) >= lane.allowed
+            if not (full or lane.line) or closed_until(lane, queue, now):
                 continue
+            if now < impatient:
+                return impatient
             pending = sum(1 for permit in lane.permits.values() if permit.recalled)
             if pending > lane.allowed // 4:
                 return math.inf
-            victim, until = _victim(lane.permits.values(), bucket.rank, now)
+            victim, until = _victim(lane.permits.values(), bucket.rank, now) if full else _longest_in_line(lane, bucket.rank, now)
             if victim is not None:
                 self._state.recall(victim, "place needed for another route")
                 return math.inf
@@ -310,15 +314,14 @@ def _tokens_from(lane: LaneState, starving: int, used: int, now: float) -> float
     """0 when tokens are there for one more connection, else when to look again. `starving` is the class of a starving bucket, else -1."""
     if not lane.limits:
         return 0.0
-    if starving >= 0:
-        # Its connection may stand in line, but not behind so many that it would be closed before its turn.
-        ahead = used + sum(
-            1 for permit in lane.permits.values() if permit.rank <= starving and (permit.parked == "rate" or not permit.served)
-        )
-        until = lane.when(now, ahead + 1) - max(lane.provider.idle, LOOK_AGAIN)
-        return until if until > now else 0.0
-    spoken_for = len(lane.line) + used
-    return 0.0 if lane.tokens(now) > spoken_for else max(now + LOOK_AGAIN, lane.when(now, spoken_for + 1))
+    spoken_for = used + sum(1 for permit in lane.permits.values() if not permit.served and not permit.parked)
+    if starving < 0:
+        spoken_for += len(lane.line)
+        return 0.0 if lane.tokens(now) > spoken_for else max(now + LOOK_AGAIN, lane.when(now, spoken_for + 1))
+    # Its connection may stand in line, but opening one is early while its turn is far away.
+    spoken_for += sum(1 for place in lane.line.values() if place.rank <= starving)
+    until = lane.when(now, spoken_for + 1) - max(lane.provider.idle, LOOK_AGAIN)
+    return until if until > now else 0.0
 
 
 def _victim(permits: Iterable[PermitState], rank: int, now: float) -> tuple[PermitState | None, float]:
@@ -337,3 +340,16 @@ def _victim(permits: Iterable[PermitState], rank: int, now: float) -> tuple[Perm
     if worse is not None or oldest is None:
         return worse, math.inf
     return (oldest, 0.0) if now >= oldest.opened + SLICE else (None, oldest.opened + SLICE)
+
+
+def _longest_in_line(lane: LaneState, rank: int, now: float) -> tuple[PermitState | None, float]:
+    """The permit that has drawn tokens of work no worse than class `rank` for longest, once beyond its slice. Else when it will be."""
+    drawing = [lane.permits[number] for number, place in lane.line.items() if place.rank <= rank and lane.permits[number].served]
+    oldest = min((permit for permit in drawing if not permit.recalled), key=_opened, default=None)
+    if oldest is None:
+        return None, math.inf
+    return (oldest, 0.0) if now >= oldest.opened + TOKEN_SLICE else (None, oldest.opened + TOKEN_SLICE)
+
+
+def _opened(permit: PermitState) -> float:
+    return permit.opened

@@ -2,7 +2,7 @@
 
 Two kinds of bad day, kept apart:
 - *The provider dislikes us* (a real reply of category rate-limited or ip-reputation whose fault is not the recipient's or the content's):
-  the whole lane pauses, 30 s growing to 15 minutes. Synthetic replies never do this.
+  the whole lane pauses, `pause` (30 s) growing to 15 minutes. Synthetic replies never do this.
 - *A route cannot be reached* (no connection, broken greeting, TLS): after `FAILURES` in a row that route pauses on this lane, 30 s growing
   to 30 minutes; other routes go on.
 Every pause has an end and jitter; after one, a single connection proves the lane (or route) before the others return. Failures that arrive
@@ -26,8 +26,8 @@ from mail.outcome import Category, Fault
 FAILURES = 3
 """Failed connections in a row that suspend a route."""
 ROUTE_PAUSE = (30.0, 1800.0)
-LANE_PAUSE = (30.0, 900.0)
-"""First and longest pause; each doubles the one before."""
+LONGEST_LANE_PAUSE = 900.0
+"""First and longest pause; each doubles the one before. The first of a lane is the provider's setting `pause`."""
 FORGIVEN = 3600.0
 """Seconds after a pause, without trouble, in which its growth is forgotten."""
 PROVEN = 20
@@ -220,7 +220,7 @@ class LaneState:
         self.streak = 0
         if now < self.pause.until or self.suspended_until > now:
             return False
-        until = self.pause.begin(LANE_PAUSE, now, random)
+        until = self.pause.begin((self.provider.pause, LONGEST_LANE_PAUSE), now, random)
         self.suspend(until, f"{category}: {text[:200]}")
         self.proving = True
         self.cause = Cause(now, str(category or ""), str(fault or ""), text[:500], f"suspended for {until - now:.0f} s")

@@ -14,7 +14,7 @@ from gateway.traffic.lane import LaneState, PermitState
 from gateway.traffic.state import State
 
 HELD_FOR_TOKEN = 30.0
-"""Longest wait for a token with an open connection, for the first in line; receivers close idle clients after a minute or more."""
+"""Longest wait for a token with an open connection, for the first in line and for a new one; others go after the provider's idle time."""
 WEIGHT_LOOK = 1.0
 """Seconds after which a permit passed over for its weight looks again whether the others still have room."""
 LEAST_WAIT = 0.001
@@ -172,7 +172,7 @@ class Pull:
         lane = permit.lane
         ahead = lane.ahead(permit.permit.id, rank, now)
         until = lane.when(now, ahead + 1)
-        if until > now + (max(lane.provider.idle, 1.0) if ahead else HELD_FOR_TOKEN):
+        if until > now + (max(lane.provider.idle, 1.0) if ahead and permit.served else HELD_FOR_TOKEN):
             return [], None, True
         lane.stand_in_line(permit.permit.id, rank, until)
         return self._park(permit, "rate", until, now)
