@@ -78,6 +78,15 @@ class Owner(Protocol):
         """For a handshake now. Raises OSError."""
 
 
+_REASONS = {
+    replies.TOO_LARGE: "size",
+    replies.BARE_NEWLINE: "bare-newline",
+    replies.TOO_MANY_RECIPIENTS: "recipients",
+    replies.TOO_MANY_MESSAGES: "messages",
+    replies.TOO_MANY_ERRORS: "errors",
+    replies.NO_MEMORY: "memory",
+}
+"""What metrics call the refusals that the protocol gives by itself; "protocol" is the rest."""
 _QUESTIONS = frozenset((Mail, Recipient, Content, Auth))
 
 
@@ -201,9 +210,13 @@ class DoorConnection(asyncio.Protocol):
                 self._message_since = None
                 if not self._fits(len(event.data)):
                     smtp.refuse(replies.NO_MEMORY)
+                    self._refused(replies.NO_MEMORY)
                     continue
             question = cast(Question, event)
-            reply = visitor.answer(question)
+            try:
+                reply = visitor.answer(question)
+            except Exception as error:
+                reply = self._trouble(question, error)
             if reply is None:
                 self._ask(question)
                 break
@@ -217,6 +230,8 @@ class DoorConnection(asyncio.Protocol):
         """Write what there is, then see to memory, times and reading."""
         smtp = self._smtp
         assert smtp is not None
+        for refusal in smtp.take_refusals():
+            self._refused(refusal)
         out = smtp.data_to_send()
         if out:
             self._touched = self._loop.time()
@@ -235,6 +250,16 @@ class DoorConnection(asyncio.Protocol):
             self._close()
         else:
             self._regulate_reading()
+
+    def _refused(self, reply: Reply) -> None:
+        owner = self._owner
+        account = self._visitor.account_name if self._visitor is not None else ""
+        owner.observer.refused(owner.name, self._client, account, "", _REASONS.get(reply, "protocol"), reply)
+
+    def _trouble(self, question: Question, error: Exception) -> Reply:
+        """The client must hear something, whatever broke."""
+        self._owner.observer.trouble(f"{self._owner.name} {type(question).__name__}", error)
+        return replies.TROUBLE
 
     def _told(self, event: Event) -> None:
         assert self._visitor is not None
@@ -307,9 +332,8 @@ class DoorConnection(asyncio.Protocol):
     async def _decided(self, visitor: Visitor, question: Question) -> Reply:
         try:
             return await visitor.decide(question)
-        except Exception as error:  # the client must hear something, whatever broke
-            self._owner.observer.trouble(f"{self._owner.name} {type(question).__name__}", error)
-            return replies.TROUBLE
+        except Exception as error:
+            return self._trouble(question, error)
 
     # TLS ------------------------------------------------------------------------------------------------------------------------
 

@@ -120,12 +120,12 @@ class SubmissionDoor:
         except ValueError:
             return replies.TROUBLE
         account = self.accounts.at(address, settings, trusted)
-        session = SubmissionSession(self, settings, client, is_inside(address, trusted))
+        session = SubmissionSession(self, settings, client, is_inside(address, trusted), account)
         return session if account is None or session.enter(account) else replies.TOO_MANY_CONNECTIONS
 
     def reconfigure(self, settings: Settings) -> None:
         """New settings: accounts, labels and limits hold from each connection's next message on; a listener whose settings changed
-        is opened anew for new clients, and its old clients stay as they are."""
+        is closed as at a shutdown (idle clients hear 421, messages under way finish) and opened anew."""
         self._take(settings)
         wanted = {listener.name: listener for listener in settings.listener}
         for name in [name for name, listener in self._listeners.items() if wanted.get(name) != listener.settings]:
@@ -180,11 +180,14 @@ class SubmissionDoor:
 class SubmissionSession:
     """The visitor of one connection: who the client is, the envelope so far, and the decisions."""
 
-    def __init__(self, door: SubmissionDoor, listener: ListenerSettings, client: str, trusted: bool) -> None:
+    def __init__(
+        self, door: SubmissionDoor, listener: ListenerSettings, client: str, trusted: bool, by_network: KnownAccount | None
+    ) -> None:
         self._door = door
         self._listener = listener
         self._client = client
         self._trusted = trusted
+        self._by_network = by_network
         self._account: KnownAccount | None = None
         self._logged_in = False
         self._failed_logins = 0
@@ -194,6 +197,7 @@ class SubmissionSession:
         self._command: MailCommand | None = None
         self._recipients: list[Address] = []
         self._submission: Submission | None = None
+        self._reasons_told: set[str] = set()
 
     @property
     def account_name(self) -> str:
@@ -220,7 +224,12 @@ class SubmissionSession:
             self._account = None
 
     def options(self, tls_active: bool) -> ServerOptions:
-        """What this connection offers now."""
+        """What this connection offers now. TLS forgets who logged in before it (RFC 3207 section 4.2)."""
+        if tls_active and self._logged_in:
+            self._logged_in = False
+            self.gone()
+            if self._by_network is not None:
+                self.enter(self._by_network)
         self._tls = tls_active
         limits = self._listener.limits
         return ServerOptions(
@@ -248,6 +257,8 @@ class SubmissionSession:
         self._command = None
         self._recipients = []
         self._submission = None
+        if self._reasons_told:
+            self._reasons_told = set()
 
     # Answers at once ------------------------------------------------------------------------------------------------------------
 
@@ -265,8 +276,16 @@ class SubmissionSession:
         assert_never(event)
 
     def _refused(self, event: Question, refusal: Refusal) -> Reply:
-        self._observe_refusal(event, refusal.reply, refusal.reason)
+        if not self._told_already(refusal):
+            self._observe_refusal(event, refusal.reply, refusal.reason)
         return refusal.reply
+
+    def _told_already(self, refusal: Refusal) -> bool:
+        """One line a message for each reason is enough: a list of ten thousand recipients over a limit is one fact."""
+        if refusal.reason in self._reasons_told:
+            return True
+        self._reasons_told.add(refusal.reason)
+        return False
 
     def _observe_refusal(self, event: Question, reply: Reply, reason: str) -> None:
         self._door.observe.refused(self._listener.name, self._client, self.account_name, command_of(event), reason, reply)

@@ -43,6 +43,7 @@ class Dialogue:
         self._pending: Question | None = None
         self._ended = False
         self._errors = 0
+        self._protocol_refusals: list[Reply] = []
 
     @property
     def in_message(self) -> bool:
@@ -88,6 +89,13 @@ class Dialogue:
         self._out = []
         return out[0] if len(out) == 1 else b"".join(out)
 
+    def take_refusals(self) -> list[Reply]:
+        """Refusals that were given without asking the door, each once: for metrics and log."""
+        if not self._protocol_refusals:
+            return []
+        taken, self._protocol_refusals = self._protocol_refusals, []
+        return list(dict.fromkeys(taken))
+
     def _forget_transaction(self) -> None:
         """What a dialogue knows of a transaction, it drops here."""
 
@@ -97,6 +105,11 @@ class Dialogue:
         self._out.append(replies.encode(reply))
 
     def _error(self, reply: Reply) -> None:
+        """Refuse by ourselves: the door did not see it, so it is noted for `take_refusals`."""
+        self._protocol_refusals.append(reply)
+        self._refuse(reply)
+
+    def _refuse(self, reply: Reply) -> None:
         """Say `reply`, count it when it is 5yz, and close when there were too many or it is 421 (RFC 5321 section 3.8)."""
         self._say(reply)
         if reply.code == 421:
@@ -104,6 +117,7 @@ class Dialogue:
         elif reply.code >= 500:
             self._errors += 1
             if self._errors >= self.options.errors:
+                self._protocol_refusals.append(replies.TOO_MANY_ERRORS)
                 self._say(replies.TOO_MANY_ERRORS)
                 self._close()
 

@@ -126,7 +126,7 @@ class ServerConnection(Dialogue):
             raise RuntimeError("no event waits for an answer")
         if isinstance(event, Content):
             self._forget_transaction()
-        self._error(reply)
+        self._refuse(reply)
 
     def refuse_content(self, reply: Reply) -> None:
         """The message that is arriving is not wanted: its octets are dropped, and `reply` given at its end."""
@@ -139,6 +139,7 @@ class ServerConnection(Dialogue):
         if self._mode is Mode.HANDSHAKE:
             self._mode = Mode.COMMAND
         self._hello = ""
+        self.authenticated = False
         self._forget_transaction()
 
     def finish(self, reply: Reply) -> None:

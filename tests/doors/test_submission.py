@@ -4,6 +4,7 @@ import asyncio
 import base64
 import shutil
 import smtplib
+import socket
 import subprocess
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import aiosmtplib
 import pytest
 
 from config.submission import Account, Listener, ListenerTls
+from gateway.doors import submission
 from mail.address import Address
 from mail.reply import Reply
-from tests.doors.house import PASSWORD, PASSWORD_HASH, House, Peer, opened, settings_of, trusting, write_certificate
+from tests.doors.house import PASSWORD, PASSWORD_HASH, House, Peer, opened, settings_of, trusting, until, write_certificate
 
 MESSAGE = (
     "From: News <news@example.com>\nTo: x@example.net\nSubject: News 27\nDate: Mon, 1 Jan 2024 00:00:00 +0000\nMessage-ID: <1@x>\n\ntext\n"
 )
+
+ENVELOPE = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
 
 
 async def send(peer: Peer, message: str | bytes = MESSAGE, sender: str = "a@example.com", *recipients: str, parameters: str = "") -> str:
@@ -42,13 +46,13 @@ def test_a_message_reaches_the_core_as_it_was_sent_with_all_that_is_known_of_it(
             peer = await house.connect()
             reply = await send(peer, MESSAGE, "a@example.com", "b@example.net", "C@Example.ORG")
             assert reply == "250 2.0.0 queued as aaaaaaaaaaaab"
-            (submission,) = house.core.taken
-            message = submission.message
-            assert submission.content == MESSAGE.replace("\n", "\r\n").encode()
-            assert submission.recipients == [Address("b@example.net", "example.net"), Address("C@Example.ORG", "example.org")]
+            (taken,) = house.core.taken
+            message = taken.message
+            assert taken.content == MESSAGE.replace("\n", "\r\n").encode()
+            assert taken.recipients == [Address("b@example.net", "example.net"), Address("C@Example.ORG", "example.org")]
             assert (message.account, message.stream, message.sender.text) == ("default", "default", "a@example.com")
             assert (message.from_domain, message.message_id, message.added_date) == ("example.com", "<1@x>", False)
-            assert (message.received_at, message.size) == (house.now, len(submission.content))
+            assert (message.received_at, message.size) == (house.now, len(taken.content))
             assert (message.client, message.helo, message.protocol, message.listener) == (
                 "127.0.0.1",
                 "client.example",
@@ -164,7 +168,7 @@ def test_long_lines_are_marked_for_reencoding_or_refused(policy: str, answer: st
     async def story() -> None:
         async with opened(settings_of(listener)) as house:
             assert (await send(await house.connect(), MESSAGE + "x" * 999 + "\n")).startswith(answer)
-            assert [submission.message.long_lines for submission in house.core.taken] == ([True] if answer == "250" else [])
+            assert [taken.message.long_lines for taken in house.core.taken] == ([True] if answer == "250" else [])
 
     asyncio.run(story())
 
@@ -230,8 +234,7 @@ def test_pipelined_messages_are_answered_in_order_after_each_commit() -> None:
     async def story() -> None:
         async with opened(settings_of()) as house:
             peer = await house.connect()
-            envelope = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
-            peer.send((envelope + MESSAGE.replace("\n", "\r\n").encode() + b".\r\n") * 30 + b"QUIT\r\n")
+            peer.send((ENVELOPE + MESSAGE.replace("\n", "\r\n").encode() + b".\r\n") * 30 + b"QUIT\r\n")
             replies = [await peer.reply() for _ in range(30 * 4 + 1)]
             assert [reply[:3] for reply in replies] == ["250", "250", "354", "250"] * 30 + ["221"]
             assert len(house.core.taken) == 30
@@ -271,6 +274,87 @@ def test_nobody_acts_as_another_account() -> None:
             assert (await peer.say(f"AUTH PLAIN {login}\n")).startswith("535 5.7.8")
             login = base64.b64encode(f"default\0default\0{PASSWORD}".encode()).decode()
             assert (await peer.say(f"AUTH PLAIN {login}\n")).startswith("235 2.7.0")
+
+    asyncio.run(story())
+
+
+def test_tls_forgets_who_logged_in_before_it(tmp_path: Path) -> None:
+    listener = tls_settings(tmp_path, ListenerTls.STARTTLS).model_copy(update={"trusted_networks": ["127.0.0.0/8"]})
+    accounts = [Account(name="default"), Account(name="shop", password=PASSWORD_HASH)]
+
+    def send_twice(port: int) -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+            client.login("shop", PASSWORD)
+            client.sendmail("a@example.com", ["b@example.net"], MESSAGE)
+            client.starttls(context=trusting())
+            client.sendmail("a@example.com", ["b@example.net"], MESSAGE)
+
+    async def story() -> None:
+        async with opened(settings_of(listener, accounts)) as house:
+            await asyncio.to_thread(send_twice, house.port)
+            found = [(taken.message.account, taken.message.protocol) for taken in house.core.taken]
+            assert found == [("shop", "ESMTPA"), ("default", "ESMTPS")]
+            await until(lambda: not house.door.connections)
+
+    asyncio.run(story())
+
+
+def test_what_is_refused_is_told_once_a_message_and_with_its_reason() -> None:
+    async def story() -> None:
+        async with opened(settings_of(accounts=[Account(name="default", recipients=1)])) as house:
+            peer = await house.connect()
+            peer.send("XYZZY\nMAIL FROM:<a@other.example>\nMAIL FROM:<a@example.com>\nRCPT TO:<b@example.net>\n")
+            peer.send("RCPT TO:<c@example.net>\n" * 50 + "DATA\nFrom: a@example.com\n\n" + "x\n.\n")
+            replies = [(await peer.reply())[:3] for _ in range(56)]
+            assert replies == ["500", "550", "250", "250", *["452"] * 50, "354", "250"]
+            assert house.notebook.of("refused") == [
+                ("default", "MAIL", "sender", 550),
+                ("default", "RCPT", "recipients", 452),
+                ("default", "", "protocol", 500),
+            ]
+            peer.send(ENVELOPE + b"x\ny\r\n.\r\n")
+            while (await peer.reply())[:3] != "550":
+                pass
+            assert house.notebook.of("refused")[-1] == ("default", "", "bare-newline", 550)
+
+    asyncio.run(story())
+
+
+def test_a_visitor_that_breaks_is_answered_451(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(content: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(submission, "facts", broken)
+
+    async def story() -> None:
+        async with opened(settings_of()) as house:
+            peer = await house.connect()
+            assert (await send(peer)).startswith("451 4.3.0")
+            assert house.notebook.of("trouble") == [("submission Content", "ZeroDivisionError")]
+            assert (await peer.say("NOOP\n")).startswith("250")
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_a_listener_may_be_ipv6() -> None:
+    def try_bind() -> None:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+
+    try:
+        try_bind()
+    except OSError:
+        pytest.skip("no ::1 here")
+
+    async def story() -> None:
+        async with opened(settings_of(Listener(address="[::1]:0"))) as house:
+            reader, writer = await asyncio.open_connection("::1", house.port)
+            peer = Peer(reader, writer)
+            assert (await peer.reply()).startswith("220")
+            assert (await peer.say("EHLO x\n")).startswith("250")
+            assert (await send(peer)).startswith("250")
+            assert house.core.taken[0].message.client == "::1"
 
     asyncio.run(story())
 
@@ -334,9 +418,9 @@ def test_smtplib_sends(tls: ListenerTls, tmp_path: Path) -> None:
         listener = Listener(address="127.0.0.1:0") if tls is ListenerTls.NONE else tls_settings(tmp_path, tls)
         async with opened(settings_of(listener, [Account(name="default", password=PASSWORD_HASH)])) as house:
             await asyncio.to_thread(with_smtplib, house.port, tls)
-            (submission,) = house.core.taken
-            assert submission.content.endswith(b"text\r\n..dots\r\n")
-            assert submission.message.protocol == ("ESMTP" if tls is ListenerTls.NONE else "ESMTPSA")
+            (taken,) = house.core.taken
+            assert taken.content.endswith(b"text\r\n..dots\r\n")
+            assert taken.message.protocol == ("ESMTP" if tls is ListenerTls.NONE else "ESMTPSA")
 
     asyncio.run(story())
 
