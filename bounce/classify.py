@@ -21,6 +21,7 @@ UNKNOWN = "unknown"
 
 _CODE = re.compile(r"(?<![\d.])([2-5][0-5]\d)(?=[\s\-:]|$)")
 _BARE_CODE = re.compile(r"(?<![\d.])(571|57[0-9]|525)(?=[\s\-:]|$)")
+_LEADING = re.compile(r"\s{0,10}([2-5]\d\d)(?:[- ]|$)\s{0,3}(?:([245]\.\d{1,3}\.\d{1,3})(?:[ \t:-]|$)\s{0,3})?")
 _ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 
 
@@ -55,10 +56,11 @@ def reply_of(text: str, enhanced: str = "") -> Reply:
     The first code and the first status code after it count. `enhanced` is used when the text has none of its own. Code 0: none found.
     """
     text = text[:MAX_TEXT]
-    code = _first_code(text)
+    leading = _LEADING.match(text)
+    if leading is not None:
+        return Reply(int(leading.group(1)), text[leading.end() :], leading.group(2) or enhanced)
     found = _ENHANCED.search(text)
-    status = found.group(1) if found else enhanced
-    return Reply(code, text, status)
+    return Reply(_first_code(text), text, found.group(1) if found else enhanced)
 
 
 def _first_code(text: str) -> int:

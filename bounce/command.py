@@ -1,12 +1,20 @@
-"""The command line's `bounce` verbs: read files, write one JSON object for each, as other programs rely on."""
+"""The command line's `bounce` verbs: the only place of this room that opens files. Output is what other programs rely on."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
+from bounce.classify import classify, reply_of
+from bounce.mine import Sample, as_toml, clusters, propose, replay
 from bounce.parse import parse
 from bounce.report import Kind, Report
+from bounce.rules import Rules, shipped
+from mail.event import Event
+from mail.outcome import Phase, is_hard
+from mail.reply import Reply
 
 MAX_FILE = 16_777_216
 """Octets of a file that are read."""
@@ -52,3 +60,49 @@ def described(file: str, report: Report | None) -> dict[str, Any]:
         "token": report.token or None,
         "rule": report.rule or None,
     }
+
+
+def classify_text(text: str, provider: str, out: IO[str], phase: Phase = Phase.RCPT) -> int:
+    """What a refusal means and which rule says so, as one line of JSON."""
+    reply = reply_of(text)
+    found = classify(reply, provider, phase)
+    said = {"code": reply.code or None, "enhanced": reply.enhanced or None, "category": found.category, "fault": found.fault}
+    out.write(json.dumps({**said, "hard": is_hard(found.category, reply.permanent), "rule": found.rule}) + "\n")
+    return 0
+
+
+def mine_files(paths: Iterable[str | Path], out: IO[str], own_rules: str | Path | None = None, most: int = 20) -> int:
+    """Propose rules for what no rule knows in event files (NDJSON) or plain lines of replies, and say what each would have changed."""
+    rules = shipped() if own_rules is None else Rules.load(Path(own_rules).read_text("utf-8")).before(shipped())
+    samples = [sample for path in paths for sample in _samples(Path(path))]
+    for cluster in clusters(samples, rules=rules)[:most]:
+        rule = propose(cluster, rules)
+        if rule is None:
+            continue
+        changes = replay(rule, rules, samples)
+        dead = sum(change.sample.count for change in changes if change.hard_after and not change.hard_before)
+        alive = sum(change.sample.count for change in changes if change.hard_before and not change.hard_after)
+        out.write(f"# {cluster.size} refusals; would change {sum(change.sample.count for change in changes)} of the past,\n")
+        out.write(f"# of which {dead} newly dead addresses and {alive} no longer dead ones\n{as_toml(rule)}\n")
+    return 0
+
+
+_event = msgspec.json.Decoder(Event)
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    """The refusals in a file: events with a diagnostic, or one reply a line."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            line = line.strip()[:8_000]
+            if not line.startswith("{"):
+                reply = reply_of(line)
+                if reply.code >= 400:
+                    yield Sample(reply)
+                continue
+            try:
+                event = _event.decode(line)
+            except (msgspec.DecodeError, RecursionError):
+                continue
+            if event.diagnostic and event.code >= 400:
+                yield Sample(Reply(event.code, event.diagnostic, event.enhanced), event.provider)

@@ -12,7 +12,8 @@ _LONGEST_INTRODUCTION = 4
 """Lines over which mail programs break "On … wrote:"."""
 
 _WROTE = re.compile(
-    r"(?i)(?:\bwrote|\bschrieb(?: [^:\n]{0,120})?|\ba [eé]crit|\bescribi[oó]|\bha scritto|\bscrisse|\bescreveu|\bskrev|\bschreef)\s{0,3}:\s*$"
+    r"(?i)(?:\bwrote|\bschrieb(?: [^:\n]{0,120})?"
+    r"|\ba [eé]crit|\bescribi[oó]|\bha scritto|\bscrisse|\bescreveu|\bskrev|\bschreef)\s{0,3}:\s*$"
 )
 _INTRODUCTION = re.compile(r"(?i)^\s{0,3}(?:on|am|le|el|il|em|op|den|nel|du)\b.{0,200}")
 _ORIGINAL = re.compile(

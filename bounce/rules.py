@@ -15,7 +15,6 @@ that are not ASCII only.
 import functools
 import importlib.resources
 import tomllib
-from pathlib import Path
 
 import msgspec
 
@@ -76,6 +75,10 @@ class Rules:
             if names.count(name) > 1:
                 raise ValueError(f"classification rules: two rules are named {name}")
         return cls(found.rule)
+
+    def before(self, others: "Rules") -> "Rules":
+        """These rules, an operator's own, in front of others."""
+        return Rules([*self.rules, *others.rules])
 
     def _compile(self) -> None:
         for place, rule in enumerate(self.rules):
@@ -138,8 +141,3 @@ def _enhanced_keys(enhanced: str) -> frozenset[str]:
 def shipped() -> Rules:
     """The rules that come with the program."""
     return Rules.load(importlib.resources.files("bounce").joinpath("rules.toml").read_text("utf-8"))
-
-
-def from_file(path: Path) -> Rules:
-    """The rules of an operator's own file placed before the shipped ones. Raises OSError or ValueError."""
-    return Rules([*Rules.load(path.read_text("utf-8")).rules, *shipped().rules])
