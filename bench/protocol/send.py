@@ -17,11 +17,10 @@ import subprocess
 import sys
 import time
 
-import msgspec
-
 from config.sending import RouteTls, Source
 from config.settings import Settings
 from gateway.calls import Assignment, Closed, Handout, Lane, Message, Opening, Permit, Settle
+from gateway.compose.composer import Composed, Unsendable
 from gateway.delivery.network import Network
 from gateway.delivery.route import Host, Route
 from gateway.delivery.session import run_session
@@ -29,21 +28,11 @@ from mail.address import Address
 from mail.outcome import Delivered
 
 
-class Composed(msgspec.Struct, frozen=True, gc=False):
-    """What the composer gives."""
-
-    parts: list[bytes]
-    size: int
-    eight_bit: bool = False
-    smtputf8: bool = False
-    signed_by: str = ""
-
-
 class Composer:
     """Adds one line."""
 
-    async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes) -> Composed:
-        return Composed([b"Received: from bench\r\n", content], len(content) + 22)
+    async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes) -> Composed | Unsendable:
+        return Composed([b"Received: from bench\r\n", content], len(content) + 22, eight_bit=False, smtputf8=False, signed_by="")
 
 
 class Core:

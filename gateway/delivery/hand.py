@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from gateway.calls import Assignment, AttemptFacts, Permit, Settle, Settlement
+from gateway.compose.composer import Composed, Unsendable
 from gateway.delivery.attempt import Own, own
 from gateway.delivery.network import Signal
 from gateway.delivery.opening import Opened
-from gateway.delivery.ports import ComposedMessage, Composer, CoreCalls, SessionObserver, UnsendableMessage
+from gateway.delivery.ports import Composer, CoreCalls, SessionObserver
 from gateway.smtp.client import stuffed
 from mail.address import Address
 from mail.outcome import Deferred, Failed, Outcome, Phase, Verdict
-from mail.reply import Reply
 
 IN_HAND: Final = 2
 SHORTEST_PAUSE: Final = 0.01
@@ -33,7 +33,7 @@ class Job:
 
     __slots__ = ("assignment", "eight_bit", "going", "number", "overlapped", "payload", "recipient", "signed_by", "size", "started", "utf8")
 
-    def __init__(self, assignment: Assignment, composed: ComposedMessage) -> None:
+    def __init__(self, assignment: Assignment, composed: Composed) -> None:
         self.assignment = assignment
         self.number = assignment.delivery
         self.payload = stuffed(composed.parts)
@@ -195,11 +195,16 @@ class Hand:
             composed = await self._composer.compose(
                 assignment, eight_bit_ok=self._offers.eight_bit, utf8_ok=self._offers.smtputf8, content=content
             )
-            refusal = self._refusal(composed)
-            if refusal is not None:
-                self.settle(assignment, refusal, started)
+            if isinstance(composed, Unsendable):
+                verdict = Verdict(composed.reply, composed.category, composed.fault, "unsendable", Phase.COMPOSE)
+                self.settle(assignment, Failed(verdict) if composed.reply.permanent else Deferred(verdict), started)
                 return
-            job = Job(assignment, composed)  # type: ignore[arg-type]
+            if self._offers.size and composed.size > self._offers.size:
+                # RFC 1870 section 6.1: a client that knows the message is too large need not try.
+                text = f"the message has {composed.size} octets, {self._opened.host} takes {self._offers.size}"
+                self.settle(assignment, own(Own.TOO_LARGE, text, Phase.COMPOSE), started)
+                return
+            job = Job(assignment, composed)
             if not (assignment.return_path + job.recipient).isprintable():
                 raise ValueError("a control character in a path")
         except Exception as error:
@@ -209,17 +214,3 @@ class Hand:
             return
         self.ready.append(job)
         self._signal.set()
-
-    def _refusal(self, composed: ComposedMessage | UnsendableMessage) -> Outcome | None:
-        """Why this peer cannot have the message."""
-        reply: Reply | None = getattr(composed, "reply", None)
-        if reply is not None:
-            unsendable: UnsendableMessage = composed  # type: ignore[assignment]
-            verdict = Verdict(reply, unsendable.category, unsendable.fault, "unsendable", Phase.COMPOSE)
-            return Failed(verdict) if reply.permanent else Deferred(verdict)
-        size: int = composed.size  # type: ignore[union-attr]
-        if self._offers.size and size > self._offers.size:
-            # RFC 1870 section 6.1: a client that knows the message is too large need not try.
-            text = f"the message has {size} octets, {self._opened.host} takes {self._offers.size}"
-            return own(Own.TOO_LARGE, text, Phase.COMPOSE)
-        return None

@@ -23,7 +23,7 @@ from gateway.delivery.connection import Connection, Gone, time_limits
 from gateway.delivery.network import Network, Signal
 from gateway.delivery.route import Host, Route
 from gateway.smtp.client import Answered, Verb, Violation
-from mail.outcome import Outcome, Phase
+from mail.outcome import Delivered, Outcome, Phase
 from mail.reply import Reply
 
 MOST_TRIES: Final = 5
@@ -93,7 +93,7 @@ class Opener:
         trouble = Troubled(own(Own.NO_FAMILY, text, Phase.CONNECT))
         for candidate in candidates(self._route.hosts, self._source, self._network):
             result = await self._try(candidate, self._wants_tls(candidate))
-            if isinstance(result, Troubled) and _is_tls(result) and self._route.tls is RouteTls.OPPORTUNISTIC:
+            if isinstance(result, Troubled) and _rule(result) == Own.TLS_FAILED.value and self._route.tls is RouteTls.OPPORTUNISTIC:
                 self._network.broken_tls.note(candidate.host)
                 result = await self._try(candidate, tls=False)
             if isinstance(result, Opened):
@@ -222,7 +222,12 @@ class Opener:
         if cipher is None or connection.over:
             text = f"the TLS handshake with {candidate.host} failed: {connection.why or 'closed'}"
             return Troubled(own(Own.TLS_FAILED, text, Phase.STARTTLS), candidate.host), ""
-        return await self._hello(connection, candidate), cipher
+        trouble = await self._hello(connection, candidate)
+        if trouble is not None and _rule(trouble) == Own.LOST.value:
+            # TLS 1.3: a server that does not like our handshake may say so, or leave, only when ours is done.
+            text = f"{candidate.host} left after the TLS handshake: {connection.why}"
+            trouble = Troubled(own(Own.TLS_FAILED, text, Phase.STARTTLS), candidate.host)
+        return trouble, cipher
 
     async def _handshake(self, connection: Connection, candidate: Candidate) -> str | None:
         """Change to TLS. None: it failed, and `connection.why` says how."""
@@ -267,9 +272,9 @@ class Opener:
         return Troubled(outcome, candidate.host, onward=not concerns_pace(outcome))
 
 
-def _is_tls(trouble: Troubled) -> bool:
-    outcome = trouble.outcome
-    return getattr(getattr(outcome, "verdict", None), "rule", "") == Own.TLS_FAILED.value
+def _rule(trouble: Troubled) -> str:
+    """The name of the rule that made `trouble`."""
+    return "" if isinstance(trouble.outcome, Delivered) else trouble.outcome.verdict.rule
 
 
 def _said(error: BaseException) -> str:

@@ -1,13 +1,12 @@
 """What a session needs of others: the core that hands out work, the composer that makes messages ready, and somebody who watches.
 
-Only shapes, so that delivery imports neither the core nor the composer's keys; the composition root brings the real ones.
+Only shapes, so that delivery does not import the core and works without keys; the composition root brings the real ones.
 """
 
 from typing import Protocol
 
 from gateway.calls import Assignment, Closed, Handout, Settle
-from mail.outcome import Category, Fault
-from mail.reply import Reply
+from gateway.compose.composer import Composed, Unsendable
 
 
 class CoreCalls(Protocol):
@@ -26,38 +25,11 @@ class CoreCalls(Protocol):
         """The connection of a permit has ended. Raises nothing."""
 
 
-class ComposedMessage(Protocol):
-    """A message as it leaves; see `gateway.compose.composer.Composed`."""
-
-    @property
-    def parts(self) -> list[bytes]: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def eight_bit(self) -> bool: ...
-    @property
-    def smtputf8(self) -> bool: ...
-    @property
-    def signed_by(self) -> str: ...
-
-
-class UnsendableMessage(Protocol):
-    """A message that cannot leave this way; see `gateway.compose.composer.Unsendable`."""
-
-    @property
-    def reply(self) -> Reply: ...
-    @property
-    def category(self) -> Category: ...
-    @property
-    def fault(self) -> Fault: ...
-
-
 class Composer(Protocol):
     """Makes messages ready to leave."""
 
-    async def compose(
-        self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes
-    ) -> ComposedMessage | UnsendableMessage: ...
+    async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes) -> Composed | Unsendable:
+        """What to send, or why not. See `gateway.compose.composer`."""
 
 
 class SessionObserver(Protocol):

@@ -300,8 +300,8 @@ class Session:
             return False
         if job.overlapped or self._farewell:
             return True
-        # A connection that served others and is cut under the next envelope was being closed already.
-        return self._connection.lost and self._messages > 1 and not self._violation
+        # A connection that served others and is cut under the next envelope, with no word to it, was being closed already.
+        return self._connection.lost and self._messages > 1 and self._connection.phase is Phase.MAIL and not self._violation
 
     def _unsure(self) -> Outcome:
         """The message is out, and its reply will not come."""

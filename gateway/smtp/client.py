@@ -100,9 +100,10 @@ _PHASE = {Verb.MAIL: Phase.MAIL, Verb.RCPT: Phase.RCPT, Verb.DATA: Phase.DATA, V
 
 def stuffed(parts: list[bytes]) -> bytes:
     """The message in `parts` (CRLF lines, CRLF at its end) with dots doubled and the final dot (RFC 5321 section 4.5.2)."""
-    content = b"".join(parts)
-    if b"\r\n." in content:
-        content = content.replace(b"\r\n.", b"\r\n..")
+    content = b"".join((*parts, b".\r\n"))
+    if content[-5:-3] == b"\r\n" and content[:1] != b"." and content.find(b"\r\n.") == len(content) - 5:
+        return content  # no line begins with a dot: one copy was enough
+    content = content[:-3].replace(b"\r\n.", b"\r\n..")
     if content.startswith(b"."):
         content = b"." + content
     return content + (b".\r\n" if content.endswith(b"\r\n") else b"\r\n.\r\n")

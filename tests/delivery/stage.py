@@ -8,11 +8,10 @@ import random
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from config.sending import Provider, RouteTls, Sending, Source
 from config.settings import Settings
 from gateway.calls import Assignment, Closed, Handout, Lane, Message, Opening, Permit, Settle, Settlement, Wait
+from gateway.compose.composer import Composed, Unsendable
 from gateway.delivery.network import Network
 from gateway.delivery.route import Host, Route
 from gateway.delivery.session import run_session
@@ -34,7 +33,7 @@ def assignment(number: int, recipient: str = "", content: bytes | None = BODY, s
 async def until(condition: Callable[[], bool]) -> None:
     """Return when `condition` holds; it does within seconds, or the test fails."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.002)
 
 
@@ -109,17 +108,10 @@ class Core:
         return verdict_of(self.ends[0].trouble)
 
 
-class Plain(msgspec.Struct, frozen=True):
-    parts: list[bytes]
-    size: int
-    eight_bit: bool = False
-    smtputf8: bool = False
-    signed_by: str = "example.com"
-
-
 class PlainComposer:
-    async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes):
-        return Plain([b"Received: by test\r\n", content], len(content) + 19, eight_bit_ok, utf8_ok and assignment.message.smtputf8)
+    async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes) -> Composed | Unsendable:
+        parts = [b"Received: by test\r\n", content]
+        return Composed(parts, len(content) + 19, eight_bit_ok, utf8_ok and assignment.message.smtputf8, "example.com")
 
 
 class Watcher:

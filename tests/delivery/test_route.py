@@ -5,6 +5,7 @@ import contextlib
 
 import dns.name
 import pytest
+import uvloop
 
 from config.sending import Dns, Provider, RouteTls, Source, StaticRoute
 from config.settings import Settings
@@ -264,6 +265,16 @@ def test_private_addresses_are_used_where_the_sandbox_allows_them() -> None:
             assert (found.hosts[0].addresses, found.port, found.loopback_ok) == (("10.0.0.1", "127.0.0.1"), 2600, True)
 
     asyncio.run(play())
+
+
+def test_names_are_resolved_on_uvloop_too() -> None:
+    async def play() -> None:
+        async with named() as (resolver, clock, _, _):
+            router = Router(configured(), resolver, "gateway.example", clock)
+            assert isinstance(await router.route("two.example"), Route)
+            assert isinstance(await router.route("large.example"), Route)
+
+    uvloop.run(play())
 
 
 def test_domains_with_the_same_hosts_share_one_route() -> None:

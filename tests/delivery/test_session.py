@@ -8,8 +8,10 @@ import pytest
 
 from config.sending import Source
 from gateway.calls import Wait
+from gateway.compose.composer import Unsendable
 from gateway.delivery.route import Host
 from mail.outcome import Category, Fault, Phase
+from mail.reply import Reply
 from tests.delivery.stage import BODY, CUT, HANG, Core, Peer, PlainComposer, assignment, network, route_to, session, until
 
 NO_PIPELINING = ("8BITMIME",)
@@ -209,6 +211,23 @@ def test_a_composer_that_breaks_defers_its_message_and_is_reported() -> None:
         assert watcher.results == ["plain"]
 
     asyncio.run(play())
+
+
+def test_a_message_that_cannot_be_sent_to_this_host_is_not_tried() -> None:
+    class Picky(PlainComposer):
+        async def compose(self, assignment, **known):
+            if assignment.delivery == 1:
+                return Unsendable(Reply(550, "SMTPUTF8 is needed", "5.6.7", synthetic=True), Category.CONTENT, Fault.CONTENT)
+            if assignment.delivery == 2:
+                return Unsendable(Reply(451, "no key", "4.7.5", synthetic=True), Category.OTHER, Fault.CONFIG)
+            return await super().compose(assignment, **known)
+
+    peer = Peer()
+    core = run(peer, work(3), composer=Picky())
+    assert [core.outcome(n) for n in (1, 2, 3)] == ["failed", "deferred", "delivered"]
+    assert core.verdict(1).reply.enhanced == "5.6.7"
+    assert core.verdict(1).phase is Phase.COMPOSE
+    assert len(peer.messages) == 1
 
 
 def test_a_line_break_in_a_path_never_reaches_the_wire() -> None:

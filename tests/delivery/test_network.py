@@ -1,0 +1,82 @@
+"""What connections share: signals, the sweeper, and what hosts taught us."""
+
+import asyncio
+
+import pytest
+
+from gateway.delivery.network import MOST_HOSTS, HostMemory, Signal, Sweeper
+
+
+class Timed:
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.expired = 0
+        self.done = asyncio.Event()
+
+    def expire(self) -> None:
+        self.expired += 1
+        self.done.set()
+
+
+def test_a_signal_set_before_the_wait_is_not_lost_and_wakes_once() -> None:
+    async def play() -> None:
+        signal = Signal()
+        signal.set()
+        signal.set()
+        await signal.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await signal.wait()
+        waiting = asyncio.create_task(signal.wait())
+        await asyncio.sleep(0)
+        signal.set()
+        await waiting
+
+    asyncio.run(play())
+
+
+def test_a_cancelled_wait_keeps_the_signal_for_the_next() -> None:
+    async def play() -> None:
+        signal = Signal()
+        waiting = asyncio.create_task(signal.wait())
+        await asyncio.sleep(0)
+        signal.set()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        async with asyncio.timeout(1):
+            await signal.wait()
+
+    asyncio.run(play())
+
+
+def test_the_sweeper_calls_what_is_over_once_and_its_timer_ends_with_the_last() -> None:
+    async def play() -> None:
+        sweeper = Sweeper(0.005)
+        now = asyncio.get_running_loop().time()
+        soon, late = Timed(now + 0.01), Timed(now + 1000)
+        sweeper.watch(soon)
+        sweeper.watch(late)
+        await asyncio.wait_for(soon.done.wait(), 2)
+        await asyncio.sleep(0.02)
+        assert (soon.expired, late.expired) == (1, 0)
+        sweeper.forget(soon)
+        sweeper.forget(late)
+        assert sweeper.watched == 0
+        assert sweeper._timer is None
+
+    asyncio.run(play())
+
+
+def test_hosts_are_remembered_for_their_time_and_within_a_bound() -> None:
+    now = [0.0]
+    memory = HostMemory(100.0, lambda: now[0])
+    memory.note("a.example")
+    assert memory.holds("a.example")
+    assert not memory.holds("b.example")
+    now[0] = 101.0
+    assert not memory.holds("a.example")
+    assert len(memory) == 0
+    for number in range(MOST_HOSTS + 10):
+        memory.note(f"h{number}")
+    assert len(memory) == MOST_HOSTS
+    assert not memory.holds("h0")
