@@ -2,11 +2,11 @@
 
 The table (`Policy`) is data and can be configured; its first row that holds decides. It promises, whatever it is configured to:
 
-- only a recipient's fault ever suppresses; the fault of a sender, a content or a configuration raises an alarm instead;
+- only a fault of the recipient ever suppresses; one of the sender, the content or the configuration raises an alarm instead;
 - a delay changes nothing, an automatic answer or a reply changes nothing;
 - evidence without a proven token suppresses nobody (DESIGN section 5): anybody can write a report.
 
-Each decision carries its evidence: the words, when, and which rule. Pure: `now` (Unix seconds) is passed in; the caller keeps the histories.
+- only a fault of the recipient ever suppresses; one of the sender, the content or the configuration raises an alarm;
 """
 
 import enum

@@ -104,10 +104,11 @@ def strength(found: Classification) -> int:
 def phase_of(text: str) -> Phase | None:
     """The command that was refused, where the words tell."""
     lower = text[:MAX_LOOKED_AT].lower()
-    refused = _REFUSED.search(text[:MAX_LOOKED_AT])
-    said = [match.group(1) or match.group(2) for match in _COMMAND.finditer(text[: refused.start() if refused else MAX_LOOKED_AT])]
-    if said:
-        return _BY_COMMAND[said[-1][:4].upper()]
+    if ">>>" in lower or "smtp command" in lower:
+        refused = _REFUSED.search(lower)
+        said = [match.group(1) or match.group(2) for match in _COMMAND.finditer(lower[: refused.start() if refused else MAX_LOOKED_AT])]
+        if said:
+            return _BY_COMMAND[said[-1][:4].upper()]
     if any(sign in lower for sign in _AT_RCPT):
         return Phase.RCPT
     for phase, signs in _PHASES:

@@ -6,6 +6,7 @@ groups are kept. The part returned from a report inside the report is never look
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -83,15 +84,15 @@ def _begins(name: str, group: dict[str, str], gap: bool) -> bool:
     return name in group or (gap and "final-recipient" in group)
 
 
-def recipients(status: Status, context: str, fallback: list[str]) -> tuple[Recipient, ...]:
-    """One entry for each group. `context` is the text part; `fallback` are addresses to use when a single group has none that is usable."""
+def recipients(status: Status, context: str, fallback: Callable[[], list[str]]) -> tuple[Recipient, ...]:
+    """One entry for each group. `context` is the text part; `fallback` gives addresses for a single group without a usable one."""
     found: dict[tuple[str, Action], Recipient] = {}
     for group in status.recipients:
         final, original = address_of(group.get("final-recipient", "")), address_of(group.get("original-recipient", ""))
         actual = address_of(group.get("x-actual-recipient", ""))
         address = _usable(final) or _usable(original) or _usable(actual)
-        if not address and len(status.recipients) == 1 and fallback:
-            address = fallback[0]
+        if not address and len(status.recipients) == 1:
+            address = next(iter(fallback()), "")
         address = address or final or original
         if not address:
             continue

@@ -104,7 +104,7 @@ def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
 def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
     """Those whom the report names."""
     if _EMBEDDED.search(said.text):
-        copied = dsn_recipients(groups(said.text), said.text, failed_recipients_field(root))
+        copied = dsn_recipients(groups(said.text), said.text, lambda: failed_recipients_field(root))
         if copied:
             return copied
     lines = said.text.split("\n")

@@ -1,8 +1,8 @@
 """Replies that no rule knows: gathered by their wording, turned into a proposed rule, tried on the past before anybody believes it.
 
-`clusters` groups texts that are the same but for addresses, numbers and names. `propose` finds the words they share, guesses a category from
-the rules that use similar words, and writes a rule with examples. `replay` says what would have been classified otherwise, above all which
-addresses would be dead that are not, and the reverse. A person decides: nothing here changes a rule set.
+`clusters` groups texts that are the same but for addresses, numbers and names. `propose` finds the words they share, guesses a category
+from the rules that use similar words, and writes a rule with examples. `replay` says what would have been classified otherwise, above all
+which addresses would be dead that are not, and the reverse. A person decides: nothing here changes a rule set.
 
 Pure and bounded: at most MAX_SAMPLES texts are looked at.
 """

@@ -31,6 +31,7 @@ _RETURNED_TYPES = frozenset(
 _HEADER_LINE = re.compile(
     r"^[> \t]{0,6}(?:Received|Return-Path|DKIM-Signature|X-Received|ARC-Seal):\s?\S|^From \S{1,80} {1,3}\w{3} \w{3} ", re.I
 )
+_FIRST_WORD = re.compile(r"[^\W_]+")
 _RULE_CHARACTERS = "-=*_#|+<>"
 _QUOTE = re.compile(r"^(?:> )+|^>(?=[^>])")
 
@@ -108,8 +109,12 @@ def announces_copy(line: str) -> bool:
     stripped = line.strip()
     if not stripped:
         return False
+    first = _FIRST_WORD.search(stripped[:40].lower())
+    phrases = patterns().ends.get(first.group(), ()) if first else ()
+    if not phrases:
+        return False
     normal = normalise(stripped)
-    for phrase in patterns().ends:
+    for phrase in phrases:
         if normal.startswith(phrase):
             rest = normal[len(phrase) :].split()
             dressed = stripped[0] in _RULE_CHARACTERS or stripped[-1] in ".:" or not rest

@@ -69,12 +69,16 @@ def _from_receipt(root: Part, said: Notice) -> Report:
 def _from_status(status: Part, root: Part, said: Notice) -> Report | None:
     """A report with a machine-readable part."""
     fields = dsn.groups(status.text())
-    fallback = freeform.failed_recipients_field(root) or [entry.address for entry in freeform.recipients(root, said)[:1]]
-    found = dsn.recipients(fields, said.text, fallback)
+    found = dsn.recipients(fields, said.text, lambda: _others(root, said))
     if not found:
         return None
     report = Report(kind_of(found), found, rule="rfc3464")
     return _report(root, said, report, fields.message.get("original-envelope-id", ""))
+
+
+def _others(root: Part, said: Notice) -> list[str]:
+    """The addresses of a report whose status part has none."""
+    return freeform.failed_recipients_field(root) or [entry.address for entry in freeform.recipients(root, said)[:1]]
 
 
 def _from_prose(recognised: freeform.Recognised, root: Part, said: Notice, nesting: int) -> Report | None:

@@ -48,9 +48,17 @@ class Patterns:
         self.subjects = Index([(0, subject) for subject in file.subjects])
         self.delays = Index([(0, sign) for sign in file.delays.signs])
         self.failures = Index([(0, sign) for sign in file.delays.failures])
-        self.ends = tuple(sorted((normalise(phrase) for phrase in file.ends), key=len, reverse=True))
+        self.ends = _by_first_word(file.ends)
         self.inline = _endings(file.inline)
         self.bystanders = _endings(file.bystanders)
+
+
+def _by_first_word(phrases: list[str]) -> dict[str, tuple[str, ...]]:
+    """The phrases in normal form, longest first, by the word they begin with."""
+    found: dict[str, list[str]] = {}
+    for phrase in sorted((normalise(phrase) for phrase in phrases), key=len, reverse=True):
+        found.setdefault(phrase.split()[0], []).append(phrase)
+    return {word: tuple(group) for word, group in found.items()}
 
 
 def _endings(words: list[_Words]) -> tuple[str, ...]:

@@ -22,7 +22,10 @@ def is_complaint(root: Part) -> bool:
         return True
     for part in root.walk():
         if not part.parts and part.type in ("text/plain", "application/octet-stream"):
-            body = part.content()[:8_000].decode("latin-1")
+            octets = part.content()[:8_000]
+            if b"eedback-" not in octets:
+                continue
+            body = octets.decode("latin-1")
             if _IN_TEXT.search(body) and _VERSION_IN_TEXT.search(body):
                 return True
     return False

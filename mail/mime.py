@@ -9,6 +9,7 @@ whose boundary is missing or wrong, a start or an end that was cut off, parts wi
 """
 
 import binascii
+import functools
 import quopri
 import re
 
@@ -177,18 +178,20 @@ def fields_of(header: bytes) -> list[tuple[str, str]]:
     if "\n " in text or "\n\t" in text:
         text = text.replace("\n\t", "\n ").replace("\n ", " ")
     found = []
-    for line in text.split("\n")[:MAX_FIELDS]:
-        match = _FIELD.match(line)
-        if match is not None:
-            found.append((match.group(1).lower(), match.group(2).strip()))
+    for line in text.split("\n", MAX_FIELDS)[:MAX_FIELDS]:
+        name, colon, value = line.partition(":")
+        name = name.rstrip(" \t")
+        if colon and 0 < len(name) <= 100 and " " not in name and name.isprintable() and name.isascii():
+            found.append((name.lower(), value.strip()))
     return found
 
 
+@functools.lru_cache(maxsize=512)
 def content_type(value: str) -> tuple[str, dict[str, str]]:
-    """Type in lower case and parameters (names in lower case) of a Content-Type (RFC 2045 section 5.1), comments not understood."""
+    """Type in lower case and parameters (names in lower case) of a Content-Type (RFC 2045 section 5.1); do not change what is returned."""
     kind = (value.partition(";")[0].split() or [""])[0].lower()
     parameters: dict[str, str] = {}
-    for match in _PARAMETER.finditer(_LOST_SEMICOLON.sub(r"\1; ", value[:4_000], count=1)):
+    for match in _PARAMETER.finditer(_with_semicolon(value[:4_000])):
         given = match.group(2)
         if given.startswith('"'):
             given = given[1:].removesuffix('"').replace("\\", "")
@@ -196,6 +199,11 @@ def content_type(value: str) -> tuple[str, dict[str, str]]:
     if "/" not in kind:
         kind = "text/plain"
     return kind, parameters
+
+
+def _with_semicolon(value: str) -> str:
+    """The value with the semicolon behind the type that some generators forget."""
+    return _LOST_SEMICOLON.sub(r"\1; ", value, count=1)
 
 
 def _base64(body: bytes) -> bytes:

@@ -90,6 +90,8 @@ def notification(root: Part) -> Notification | None:
     part = root if not root.parts else root.find("text/plain", "application/json")
     if part is None or part.type not in ("text/plain", "application/json"):
         return None
+    if b"Type" not in part.body:
+        return None
     text = part.text()[:MAX_TEXT]
     start = _START.search(text)
     if start is None:
