@@ -140,6 +140,12 @@ class Provider(Model):
     burst: int = Field(10, ge=1, description="Messages that may leave at once before the rate holds.")
     tls: RouteTls = Field(RouteTls.OPPORTUNISTIC, description="none, opportunistic or required.")
     connect_timeout: Duration = Field(30.0, gt=0, description="Time for a TCP connection.")
+    pause: Duration = Field(
+        30.0,
+        gt=0,
+        le=900,
+        description="First pause of a lane that was told to slow down; each further one is twice as long, up to 15 minutes.",
+    )
     idle: Duration = Field(5.0, ge=0, description="Time a connection without work is kept for the next message.")
 
     @field_validator("mx")

@@ -1,8 +1,9 @@
 """`mailwright demo`: a campaign through a real gateway to a fake Internet, and the books of both compared.
 
-Starts the sandbox and a gateway as processes of their own on free ports, in a temporary folder, hands the gateway a campaign by aiosmtplib,
-reads its event file until every accepted delivery has ended, and asks the sandbox's providers what they counted. Nothing leaves the machine:
-recipients are under .test, and the gateway asks only the sandbox's name server. Both processes end with this one, whatever happens.
+Starts the sandbox and a gateway as processes of their own on free ports, in a temporary folder, hands the gateway a campaign by
+aiosmtplib, reads its event file until every accepted delivery has ended, and asks the sandbox's providers what they counted. Nothing
+leaves the machine: recipients are under .test, and the gateway asks only the sandbox's name server. Both processes end with this one,
+whatever happens.
 
 Not a measurement: the sandbox's providers cost several times what the gateway does (`make bench` measures).
 """
@@ -148,6 +149,7 @@ class Ledger:
                 figures.bounced += 1
             case EventKind.EXPIRED:
                 figures.expired += 1
+                figures.deferrals += event.code > 0  # its last attempt was deferred too, and this event tells of both
             case EventKind.DEFERRED:
                 figures.deferrals += 1
             case _:
@@ -179,14 +181,9 @@ async def _campaign(port: int, to: list[str], ledger: Ledger, events: Path, cons
 
 async def _lines(file: Path, done: Callable[[], bool]) -> AsyncIterator[bytes]:
     """The lines of a file that grows, until `done`. Raises DemoError when it has not grown for PATIENCE seconds."""
-    rest, grown = b"", time.monotonic()
-    position = 0
+    rest, position, grown = b"", 0, time.monotonic()
     while not done():
-        chunk = b""
-        if file.exists():
-            with file.open("rb") as opened:
-                opened.seek(position)
-                chunk = opened.read(1_000_000)
+        chunk = _chunk(file, position)
         position += len(chunk)
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
@@ -196,6 +193,16 @@ async def _lines(file: Path, done: Callable[[], bool]) -> AsyncIterator[bytes]:
         elif time.monotonic() - grown > PATIENCE:
             raise DemoError(f"nothing happened for {PATIENCE:.0f} s; see {file.parent.parent}")
         await asyncio.sleep(0.05)
+
+
+def _chunk(file: Path, position: int) -> bytes:
+    """What stands in `file` from `position` on, at most a megabyte; nothing while there is no file."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(position)
+            return opened.read(1_000_000)
+    except FileNotFoundError:
+        return b""
 
 
 def _result(ledger: Ledger, counts: dict[str, Counts], seconds: float) -> Result:
@@ -258,7 +265,7 @@ def _configure(
         "listener": [{"address": f"127.0.0.1:{port}"}],
         "domain": [{"name": campaign.SENDER_DOMAIN, "dkim": [{"selector": "demo", "file": str(key.file)}]}],
         "stream": [{"name": "default", "retry": retry}],
-        "provider": [{"name": name, "rate": rate} for name, rate in rates.items()],
+        "provider": [{"name": name, "rate": rate, "pause": "1s"} for name, rate in rates.items()],
         "events": {"rotate_size": 100_000_000_000},
         "http": {"address": f"127.0.0.1:{_free_port()}"},
         **dns_tables(addresses),

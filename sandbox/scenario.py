@@ -63,6 +63,7 @@ class Temper(Model):
     unsigned: bool = Field(False, description="Only messages without a DKIM signature.")
     larger: Size | None = Field(None, description="Only messages of more octets than this.")
     times: int = Field(0, ge=0, description="Only the first attempts of a delivery, so many; 0: every attempt.")
+    most: int = Field(0, ge=0, description="It fires so many times in all, then never again; 0: without end.")
     seconds: Duration = Field(0.0, description="greylist: refuse until so long after the first attempt of (network, sender, recipient).")
     messages: int = Field(0, ge=0, description="rate: messages in `per` that pass; connections: connections open at once.")
     per: Duration = Field(1.0, gt=0, description="rate: length of the sliding window.")

@@ -110,6 +110,7 @@ class _Habit:
         self._attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._passed: deque[float] = deque()
         self._penalty_ends = float("-inf")
+        self._fired = 0
 
     def act(self, visit: Visit, now: float) -> Act | None:
         """What this habit does about the visit, or None."""
@@ -117,6 +118,9 @@ class _Habit:
             return None
         if self._temper.times and not self._counted(visit):
             return None
+        if self._temper.most and self._fired >= self._temper.most:
+            return None
+        self._fired += 1
         if not self._reply:
             return Act("", self._category, self._temper.taken)
         words = self._reply.replace("{recipient}", visit.recipient).replace("{source}", visit.source).replace("{sender}", visit.sender)

@@ -62,6 +62,11 @@ def test_the_first_attempts_only_are_refused_for_each_delivery() -> None:
     assert temper.act(Step.RCPT, _visit("other@p.test"), 0.0) is not None
 
 
+def test_a_temper_can_fire_so_many_times_in_all() -> None:
+    temper = _temperament({"kind": "rate", "messages": 1, "per": "60s", "most": 2})
+    assert [temper.act(Step.MAIL, _visit(), now) is None for now in (0.0, 1.0, 2.0, 3.0, 4.0)] == [True, False, False, True, True]
+
+
 def test_conditions_on_source_pattern_content_size_and_signature_all_must_hold() -> None:
     temper = _temperament({"kind": "reputation", "sources": ["127.0.0.2/32"]})
     assert temper.act(Step.MAIL, _visit(), 0.0) is None
