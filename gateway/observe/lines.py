@@ -32,7 +32,7 @@ class LineWriter:
 
     def __init__(self, stream: BinaryIO, dropped: Callable[[int], None] = lambda lines: None, bound: int = _BUFFERED_LINES) -> None:
         self._stream = stream
-        self._dropped = dropped
+        self.dropped = dropped
         self._bound = bound
         self._lines: collections.deque[bytes] = collections.deque()
         self._lost = 0
@@ -80,7 +80,7 @@ class LineWriter:
         except (OSError, ValueError):  # standard error is gone; mail goes on
             lost += len(batch)
         if lost:
-            self._dropped(lost)
+            self.dropped(lost)
 
 
 class _Sink:
@@ -200,6 +200,12 @@ def configure(
         _state.sink.writer = LineWriter(stream if stream is not None else sys.stderr.buffer, dropped)
         atexit.register(close)
     return _state.sink.writer
+
+
+def on_dropped(tell: Callable[[int], None]) -> None:
+    """From now on `tell` learns how many lines were lost, from the writer's thread: the metric, once there is one."""
+    if _state.sink.writer is not None:
+        _state.sink.writer.dropped = tell
 
 
 def close() -> None:
