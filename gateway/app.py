@@ -1,29 +1,21 @@
 """The composition root: the only file that picks concrete classes, and the life of one gateway process.
 
-Start: lock and recover the spool, then committer, feeder and engine, then status page and control socket, and the doors last. Stop (SIGTERM,
-SIGINT): doors first, then messages on the wire within the grace, then everything to disk and a clean mark. Reload (SIGHUP): a bad new
-configuration is told and changes nothing.
-
-Bad days: a second gateway on the same folder is refused by the lock (exit code 73). A broken spool stops the process at once without
-settling anything (exit code 75): a supervisor starts it again and recovery decides from what is on disk.
+Start: lock and recover the spool, then committer, feeder and engine, then status page and control socket, and the doors last. Stop: doors
+first, then messages on the wire within the grace, then everything to disk and a clean mark. Reload: a bad new configuration is told and
+changes nothing. A broken spool ends the gateway at once without settling anything: recovery decides from what is on disk. Signals and
+exit codes are `gateway.process`.
 """
 
 import asyncio
 import contextlib
-import gc
-import os
 import random
 import shutil
-import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import uvloop
 
 from config.load import Configuration
 from config.sending import Source
@@ -45,11 +37,11 @@ from gateway.delivery.route import Route, Router, Unroutable
 from gateway.delivery.session import run_session
 from gateway.doors.observer import Watcher
 from gateway.doors.submission import SubmissionDoor
-from gateway.observe import lines, log
+from gateway.observe import log
 from gateway.observe.health import Health
 from gateway.observe.http import StatusServer
 from gateway.observe.metrics import Bound, Metrics
-from gateway.spool.port import Note, SpoolError, SpoolLocked
+from gateway.spool.port import Note, SpoolError
 from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.writer import Writer
 from gateway.traffic.controller import Controller
@@ -58,10 +50,6 @@ from mail.token import TokenKeys
 
 GRACE = 30.0
 """Seconds that messages under way get at a stop."""
-
-EXIT_BROKEN = 75  # EX_TEMPFAIL of sysexits.h: start again
-EXIT_LOCKED = 73  # EX_CANTCREAT
-EXIT_CONFIG = 78  # EX_CONFIG
 
 LEDGER = "traffic.ledger"
 HORIZON = 30.0
@@ -373,48 +361,3 @@ async def running(configuration: Configuration) -> AsyncIterator[Gateway]:
         yield gateway
     finally:
         await gateway.stop(grace=5.0)
-
-
-async def _serve(configuration: Configuration) -> int:
-    gateway = Gateway(configuration)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, _stop, gateway, name.name)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    await gateway.start()
-    # What exists now lives as long as the process: keep the collector from walking it.
-    gc.collect()
-    gc.freeze()
-    await gateway.stopping.wait()
-    await gateway.stop()
-    return EXIT_BROKEN if gateway.broken is not None else 0
-
-
-def _stop(gateway: Gateway, why: str) -> None:
-    """First signal: stop in order. Second: leave at once; what is on disk is enough for the next start."""
-    if gateway.stopping.is_set():
-        os._exit(EXIT_BROKEN)
-    log.stopping(why)
-    gateway.stopping.set()
-
-
-def serve(configuration: Configuration) -> int:
-    """Run a gateway until it is told to stop; the exit code."""
-    settings = configuration.settings
-    lines.configure(settings.log.level, settings.log.format)
-    gc.set_threshold(50_000, 20, 50)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(configuration))
-    except SpoolLocked as locked:
-        print(f"mailwright: {locked}", file=sys.stderr)
-        return EXIT_LOCKED
-    except KeyringError as error:
-        for problem in error.problems:
-            print(f"mailwright: {problem}", file=sys.stderr)
-        return EXIT_CONFIG
-    except (SpoolError, OSError) as error:
-        print(f"mailwright: cannot run: {error}", file=sys.stderr)
-        return EXIT_BROKEN
-    finally:
-        lines.close()

@@ -71,7 +71,7 @@ def print_version() -> None:
 def serve(config: Config = None) -> None:
     """Run the gateway until SIGTERM or SIGINT. SIGHUP reads the configuration again."""
     settings, path = read_settings(config)
-    from gateway.app import serve as run
+    from gateway.process import serve as run
 
     raise typer.Exit(run(Configuration(path, settings)))
 

@@ -35,7 +35,8 @@ FINAL = frozenset({EventKind.DELIVERED, EventKind.BOUNCED, EventKind.EXPIRED, Ev
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One fact about one recipient. `id` is `<delivery>.<n>`: 0 for accepted, the attempt's number after that, `x` for an end without one."""
+    """One fact about one recipient. `id` is `<delivery>.<n>`: 0 for accepted, the attempt's number after that, `x` for an end without
+    one."""
 
     id: str
     kind: EventKind

@@ -1,7 +1,7 @@
 """What became of one attempt to deliver: a closed type, and the two independent fields that explain a refusal.
 
-`Outcome` is `Delivered | Deferred | Failed | Unsure`; match it exhaustively. A non-delivery carries a `Verdict`: category (what is wrong) and
-fault (whose problem it is). Only a recipient fault may ever suppress an address. What a refusal leads to is decided elsewhere, by one
+`Outcome` is `Delivered | Deferred | Failed | Unsure`; match it exhaustively. A non-delivery carries a `Verdict`: category (what is wrong)
+and fault (whose problem it is). Only a recipient fault may ever suppress an address. What a refusal leads to is decided elsewhere, by one
 table (`gateway.delivery.refusal`); this module only names things.
 """
 

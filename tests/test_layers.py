@@ -39,6 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"admin"}),
     frozenset({"app"}),
+    frozenset({"process"}),
     frozenset({"demo"}),
     frozenset({"commands"}),
     frozenset({"cli"}),

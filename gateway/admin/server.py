@@ -1,7 +1,8 @@
 """The control socket: a Unix socket in the data folder, open to its owner only; one JSON request a line, one JSON answer a line.
 
-Request `{"call": name, "arguments": {…}}`, answer `{"ok": true, "result": {…}}` or `{"ok": false, "error": "…"}`. Lines are bounded, a slow or
-broken client is dropped, and nothing a client sends can raise here: refusals are answered, bugs are told to `on_bug` and answered as such.
+Request `{"call": name, "arguments": {…}}`, answer `{"ok": true, "result": {…}}` or `{"ok": false, "error": "…"}`. Lines are bounded, a
+slow or broken client is dropped, and nothing a client sends can raise here: refusals are answered, bugs are told to `on_bug` and answered
+as such.
 """
 
 import asyncio

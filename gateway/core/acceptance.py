@@ -1,8 +1,8 @@
 """Acceptance: how the core takes responsibility for a message. 250 is answered only after `accept` has returned `Committed`.
 
-Every recipient becomes a delivery with its identity, return path and flow. Where its route is known, its flow's window has room and the body
-fits the budget, it is written as leased at once and goes straight to a connection after the commit; else it waits on disk. The next due
-time is written before or with the lease, so a crash never hammers a receiver.
+Every recipient becomes a delivery with its identity, return path and flow. Where its route is known, its flow's window has room and the
+body fits the budget, it is written as leased at once and goes straight to a connection after the commit; else it waits on disk. The next
+due time is written before or with the lease, so a crash never hammers a receiver.
 
 Limits and trouble at our own door answer 4xx: too many messages waiting (451 4.3.1), no space (452 4.3.1), broken storage (451 4.3.0).
 """

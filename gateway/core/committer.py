@@ -4,8 +4,8 @@ Group commit without waiting for company: whatever has gathered while one transa
 commit a message. Everybody who must know gets a future that ends after the bytes are on disk.
 
 Bad days. A full disk (`SpoolFull`): nothing of the transaction was written; acceptances are refused with `SpoolFull` (452 for the client)
-and the rest, which frees space, is tried again without them. Any other failure (`SpoolBroken`): what was written is unknown, so every waiter
-gets the error, nothing more is written, and `on_broken` tells the application to stop and recover by restart.
+and the rest, which frees space, is tried again without them. Any other failure (`SpoolBroken`): what was written is unknown, so every
+waiter gets the error, nothing more is written, and `on_broken` tells the application to stop and recover by restart.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The core of a node, put together: committer, windows, feeder, engine, routing, sweeps, outbox around one spool.
 
-Doors call `accept`; sessions call the engine; the console calls the methods below. The core keeps the order of start and stop: recover, then
-committer, outbox, routing, feeder; doors open last and close first. An orderly stop puts everything back and closes the spool clean.
+Doors call `accept`; sessions call the engine; the console calls the methods below. The core keeps the order of start and stop: recover,
+then committer, outbox, routing, feeder; doors open last and close first. An orderly stop puts everything back and closes the spool clean.
 
 Bad days: a broken spool ends everything by `on_broken`; a full disk breaks the condition `spool-full` until a commit succeeds.
 """
@@ -131,6 +131,10 @@ class Core:
         )
         self.engine.windows = self.windows
         self.engine.session = ports.session(self.engine)
+        self._compose_upkeep(settings, data, domain)
+
+    def _compose_upkeep(self, settings: Settings, data: Path, domain: str) -> None:
+        ports = self.ports
         self.unrouted = UnroutedDeliveries(
             ports.router,
             self.committer,

@@ -1,7 +1,8 @@
 """The outbox's first reader: events go from the spool to a rotating NDJSON file, in commit order.
 
-At least once with stable ids: the position reached is kept in the spool as a note, the file is synced before the position moves, and after a
-crash the lines already in the file behind the position are recognised and not written again. Outbox rows that every reader has passed go.
+At least once with stable ids: the position reached is kept in the spool as a note, the file is synced before the position moves, and
+after a crash the lines already in the file behind the position are recognised and not written again. Outbox rows that every reader has
+passed go.
 
 Bad days: a file that cannot be written leaves the events in the outbox; the trouble is told once, tried again with growing pauses, and
 nothing else waits for it.

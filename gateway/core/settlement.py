@@ -1,7 +1,7 @@
 """Settlement: what an outcome makes of a delivery, decided before the commit and written with its event in one transaction.
 
-Pure given `now` and a random source: `settle` reads the refusal table and the retry schedule and returns a `Settled` value: the change for the
-spool, the event, what it became and when it is due again. It does not write, count or log.
+Pure given `now` and a random source: `settle` reads the refusal table and the retry schedule and returns a `Settled` value: the change
+for the spool, the event, what it became and when it is due again. It does not write, count or log.
 """
 
 import random

@@ -1,5 +1,5 @@
-"""Every few seconds, a picture of queue, lanes and bounds for the metrics. Counting a large queue happens in a thread with a reader of its own,
-and a count that takes long is made more rarely: watching must not slow the mail.
+"""Every few seconds, a picture of queue, lanes and bounds for the metrics. Counting a large queue happens in a thread with a reader of
+its own, and a count that takes long is made more rarely: watching must not slow the mail.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Sweeps: what must touch many deliveries, in slices of at most 1,000 beside normal commits (DESIGN section 3).
 
-Two kinds. By time: deliveries whose lifetime is over expire, and those whose source binding or exclusion has ended return to their pool's flow.
-By an operator: cancel, expire, retry, reroute of a selection; each is noted in the spool until it is done, so that a crash in the
+Two kinds. By time: deliveries whose lifetime is over expire, and those whose source binding or exclusion has ended return to their pool's
+flow. By an operator: cancel, expire, retry, reroute of a selection; each is noted in the spool until it is done, so that a crash in the
 middle does not leave it half done: the next start goes on.
 
 Deliveries that a connection holds at that moment end by their attempt; those in a window are put back first.

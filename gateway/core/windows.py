@@ -1,7 +1,7 @@
 """Windows: which deliveries are in RAM, and how they get there (DESIGN section 2, "The engine").
 
-A flow's window lives in the traffic controller; this module fills it. A message just accepted goes straight in when there is room and its body
-fits the budget. Everything else waits on disk, and the feeder leases a bounded page for each flow that has due work, by one indexed
+A flow's window lives in the traffic controller; this module fills it. A message just accepted goes straight in when there is room and its
+body fits the budget. Everything else waits on disk, and the feeder leases a bounded page for each flow that has due work, by one indexed
 query a flow, when the window is half empty. Flows without due work cost nothing here: what becomes due later is found by one query at
 the next due time.
 
