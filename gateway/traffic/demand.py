@@ -262,15 +262,22 @@ class Demand:
         return earliest
 
     def _squeeze(self, now: float) -> None:
-        """All connections that the settings allow are open: the most urgent starving destination gets a place from another one."""
+        """All connections that the settings allow are open: the most urgent starving destinations get places from other ones."""
         state = self._state
-        destination = next((next(iter(level)) for level in state.candidates[:3] if level), None)
-        if destination is None or state.recalls > RECALLS:
-            return
-        # Its turn is over, whatever comes of it: the next one looks next time.
-        state.untouch(destination)
-        state.touch(destination)
-        queue = self._in_order(destination)[0]
+        for _ in range(RECALLS):
+            destination = next((next(iter(level)) for level in state.candidates[:3] if level), None)
+            if destination is None or state.recalls >= RECALLS:
+                return
+            # Its turn is over, whatever comes of it: the next one is looked at next.
+            state.untouch(destination)
+            state.touch(destination)
+            queue = next(iter(self._in_order(destination)), None)
+            if queue is not None:
+                self._squeeze_for(destination, queue, now)
+
+    def _squeeze_for(self, destination: Destination, queue: RouteQueue, now: float) -> None:
+        """Recall a permit of anybody for a starving queue, or see to it that it is looked at again in time."""
+        state = self._state
         buckets, starving = _needs(queue, {})
         if not starving or all(closed_until(state.lane(destination, source, now), queue, now) for source in buckets[0].sources):
             return
