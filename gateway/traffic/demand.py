@@ -264,9 +264,10 @@ class Demand:
     def _squeeze(self, now: float) -> None:
         """All connections that the settings allow are open: the most urgent starving destinations get places from other ones."""
         state = self._state
-        for _ in range(RECALLS):
+        starving = sum(len(level) for level in state.candidates[:3])
+        for _ in range(min(starving, RECALLS)):
             destination = next((next(iter(level)) for level in state.candidates[:3] if level), None)
-            if destination is None or state.recalls >= RECALLS:
+            if destination is None or state.recalls >= min(starving, RECALLS):
                 return
             # Its turn is over, whatever comes of it: the next one is looked at next.
             state.untouch(destination)

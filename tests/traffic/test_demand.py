@@ -181,6 +181,18 @@ def test_when_all_connections_of_the_gateway_are_taken_an_idle_one_makes_room() 
     assert [opening.lane for opening in stage.demand()] == [Lane("s1", "q")]
 
 
+def test_one_starving_provider_has_one_permit_recalled_however_often_it_is_asked_for() -> None:
+    stage = Stage(settings(sending=Sending(connections=4)))
+    stage.flow(key(), 100)
+    for permit in stage.open_all():
+        stage.pull(permit)
+    stage.flow(key("", "mxq", "high", "q"), 1)
+    for _ in range(10):
+        stage.now += 1
+        assert stage.demand() == []
+    assert sum(1 for view in stage.controller.permits(stage.now) if view.recalled) == 1
+
+
 def test_demand_is_cheap_with_20000_flows_on_5000_blocked_routes() -> None:
     stage = Stage(settings(Provider(name="p", connections=5, rate=None), sending=Sending(windows=100_000)))
     for number in range(20_000):
