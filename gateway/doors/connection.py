@@ -14,8 +14,9 @@ from typing import Protocol, cast
 
 from config.submission import Limits
 from gateway.doors.observer import DoorObserver
+from gateway.doors.visitor import REASONS, Budget, Visitor
 from gateway.smtp import replies
-from gateway.smtp.events import NEED_DATA, Aborted, Auth, Content, Event, Mail, Question, Recipient, ServerOptions, StartTls
+from gateway.smtp.events import NEED_DATA, Aborted, Auth, Content, Event, Mail, Question, Recipient, StartTls
 from gateway.smtp.server import ServerConnection
 from mail.reply import Reply
 
@@ -26,37 +27,6 @@ RATE_GRACE = 30.0
 LINGER = 30.0
 """Seconds a closing connection may take to hand over its last reply."""
 HANDSHAKE_TIMEOUT = 60.0
-
-
-class Visitor(Protocol):
-    """What a door decides about one client."""
-
-    @property
-    def account_name(self) -> str:
-        """For the log; "" before there is one."""
-
-    def options(self, tls_active: bool) -> ServerOptions:
-        """What the connection offers now."""
-
-    def tell(self, event: Event) -> None:
-        """An event that wants no answer."""
-
-    def answer(self, event: Question) -> Reply | None:
-        """The answer at once, or None: `decide` will give it."""
-
-    async def decide(self, event: Question) -> Reply:
-        """The answer, in time."""
-
-    def gone(self) -> None:
-        """The connection has ended and owes no answer."""
-
-
-class Budget:
-    """Octets of messages in reception, over all connections of a door."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
 
 
 class Owner(Protocol):
@@ -78,15 +48,6 @@ class Owner(Protocol):
         """For a handshake now. Raises OSError."""
 
 
-_REASONS = {
-    replies.TOO_LARGE: "size",
-    replies.BARE_NEWLINE: "bare-newline",
-    replies.TOO_MANY_RECIPIENTS: "recipients",
-    replies.TOO_MANY_MESSAGES: "messages",
-    replies.TOO_MANY_ERRORS: "errors",
-    replies.NO_MEMORY: "memory",
-}
-"""What metrics call the refusals that the protocol gives by itself; "protocol" is the rest."""
 _QUESTIONS = frozenset((Mail, Recipient, Content, Auth))
 
 
@@ -254,10 +215,9 @@ class DoorConnection(asyncio.Protocol):
     def _refused(self, reply: Reply) -> None:
         owner = self._owner
         account = self._visitor.account_name if self._visitor is not None else ""
-        owner.observer.refused(owner.name, self._client, account, "", _REASONS.get(reply, "protocol"), reply)
+        owner.observer.refused(owner.name, self._client, account, "", REASONS.get(reply, "protocol"), reply)
 
     def _trouble(self, question: Question, error: Exception) -> Reply:
-        """The client must hear something, whatever broke."""
         self._owner.observer.trouble(f"{self._owner.name} {type(question).__name__}", error)
         return replies.TROUBLE
 
@@ -411,13 +371,12 @@ class DoorConnection(asyncio.Protocol):
             self._transport.abort()
 
     def check(self, now: float) -> None:
-        """End the connection when its time is up at `now` (the loop's time). Called by the sweeper."""
-        if self._closing_at is not None:
-            if now - self._closing_at > LINGER:
-                self.abort()
-            return
-        if self._write_paused_at is not None:
-            if now - self._write_paused_at > self._owner.limits.command_timeout:
+        """End the connection when its time is up at `now` (the loop's time)."""
+        since, time = self._closing_at, LINGER
+        if since is None:
+            since, time = self._write_paused_at, self._owner.limits.command_timeout
+        if since is not None:
+            if now - since > time:
                 self.abort()
             return
         found = self._overdue(now)
@@ -440,16 +399,3 @@ class DoorConnection(asyncio.Protocol):
         if now - self._opened > limits.session_timeout and not smtp.in_transaction:
             return replies.SESSION_TOO_LONG, "session-timeout"
         return None
-
-
-def command_of(question: Question) -> str:
-    """The word for `question` in the log."""
-    match question:
-        case Mail():
-            return "MAIL"
-        case Recipient():
-            return "RCPT"
-        case Content():
-            return "DATA"
-        case Auth():
-            return "AUTH"

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from config.submission import Listener as ListenerSettings
 from config.submission import ListenerTls
 from gateway.doors.certificates import Certificates
-from gateway.doors.connection import Budget, DoorConnection, Visitor
+from gateway.doors.connection import DoorConnection
 from gateway.doors.observer import DoorObserver
+from gateway.doors.visitor import Budget, Visitor
 from gateway.smtp import replies
 from mail.reply import Reply
 

@@ -4,7 +4,8 @@ Promises: 250 to a message only after `accept` returned Committed; never an open
 From domain belong to the account, whatever network it came from; nothing of a refused message reaches `accept`. An `accept` that raises is
 answered 451 4.3.0 and the message counts as not taken.
 
-It gathers: listeners, accounts, policies, labels. What is admitted stands in `gateway.doors.admission`, what SMTP is in `gateway.smtp`.
+It gathers listeners, accounts and labels. One client is `gateway.doors.session`, what is admitted stands in `gateway.doors.admission`,
+what SMTP is in `gateway.smtp`.
 On bad days: a listener that cannot be opened at start raises OSError there; after a reload it is reported and the others go on.
 """
 
@@ -12,38 +13,20 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import assert_never
 
 from config.settings import Settings
 from config.submission import Listener as ListenerSettings
-from config.submission import ListenerTls
-from gateway.calls import Committed, Message, Refused, Submission
-from gateway.doors.accounts import Accounts, Authenticator, IpNetwork, KnownAccount, address_from, is_inside, networks_of
-from gateway.doors.admission import Addressing, Handing, Refusal, Sending, judge_message, judge_recipient, judge_sender
-from gateway.doors.connection import Budget, Visitor, command_of
+from gateway.calls import Committed, Refused, Submission
+from gateway.doors.accounts import Accounts, Authenticator, IpNetwork, address_from, is_inside, networks_of
 from gateway.doors.labels import Labeller
 from gateway.doors.listener import Listener
 from gateway.doors.observer import DoorObserver
+from gateway.doors.session import SubmissionSession
+from gateway.doors.visitor import Budget, Visitor
 from gateway.smtp import replies
-from gateway.smtp.events import Auth, Content, Event, Hello, Mail, Question, Recipient, Reset, ServerOptions
-from gateway.smtp.grammar import MailCommand
-from gateway.smtp.sasl import Credentials
-from mail.address import Address
-from mail.identity import to_text
-from mail.message import Facts, facts
 from mail.reply import Reply
 
 Accept = Callable[[Submission], Awaitable[Committed | Refused]]
-
-FAILED_LOGINS = 5
-"""Failed logins in one connection, then 421."""
-LONGEST_DELAY = 4.0
-"""Seconds a failed login waits for its answer, at most; the first waits half a second, each one more twice as long."""
-
-WRONG_PASSWORD = Reply(535, "wrong name or password", "5.7.8")  # RFC 4954 section 6
-NO_IMPERSONATION = Reply(535, "acting as another account is not possible", "5.7.8")
-LOGIN_BUSY = Reply(454, "too many logins at once; try again", "4.7.0")
-TOO_MANY_LOGINS = Reply(421, "too many failed logins", "4.7.0")
 
 
 class SubmissionDoor:
@@ -175,226 +158,3 @@ class SubmissionDoor:
         for task in list(self._tasks):
             task.cancel()
         self.authenticator.close()
-
-
-class SubmissionSession:
-    """The visitor of one connection: who the client is, the envelope so far, and the decisions."""
-
-    def __init__(
-        self, door: SubmissionDoor, listener: ListenerSettings, client: str, trusted: bool, by_network: KnownAccount | None
-    ) -> None:
-        self._door = door
-        self._listener = listener
-        self._client = client
-        self._trusted = trusted
-        self._by_network = by_network
-        self._account: KnownAccount | None = None
-        self._logged_in = False
-        self._failed_logins = 0
-        self._tls = False
-        self._hello = ""
-        self._esmtp = False
-        self._command: MailCommand | None = None
-        self._recipients: list[Address] = []
-        self._submission: Submission | None = None
-        self._reasons_told: set[str] = set()
-
-    @property
-    def account_name(self) -> str:
-        """The account it acts as, or ""."""
-        return self._account.name if self._account is not None else ""
-
-    def enter(self, account: KnownAccount) -> bool:
-        """Act as `account`, if it has room for one more connection."""
-        connections = self._door.connections
-        if connections[account.name] >= account.connections:
-            return False
-        self.gone()
-        connections[account.name] += 1
-        self._account = account
-        return True
-
-    def gone(self) -> None:
-        """The connection no longer counts for its account."""
-        if self._account is not None:
-            connections = self._door.connections
-            connections[self._account.name] -= 1
-            if connections[self._account.name] <= 0:
-                del connections[self._account.name]
-            self._account = None
-
-    def options(self, tls_active: bool) -> ServerOptions:
-        """What this connection offers now. TLS forgets who logged in before it (RFC 3207 section 4.2)."""
-        if tls_active and self._logged_in:
-            self._logged_in = False
-            self.gone()
-            if self._by_network is not None:
-                self.enter(self._by_network)
-        self._tls = tls_active
-        limits = self._listener.limits
-        return ServerOptions(
-            hostname=self._door.hostname,
-            message_size=limits.message_size,
-            recipients=limits.recipients,
-            messages=limits.messages_per_connection,
-            errors=limits.errors,
-            tls_available=self._listener.tls is not ListenerTls.NONE,
-            tls_active=tls_active,
-            auth_allowed=tls_active or self._trusted,
-            auth_offered=self._door.accounts.anybody_can_log_in,
-            bare_newline=self._listener.bare_newline,
-        )
-
-    def tell(self, event: Event) -> None:
-        """Hello and Reset end a transaction."""
-        if isinstance(event, Hello):
-            self._hello, self._esmtp = event.name, event.esmtp
-            self._forget()
-        elif isinstance(event, Reset):
-            self._forget()
-
-    def _forget(self) -> None:
-        self._command = None
-        self._recipients = []
-        self._submission = None
-        if self._reasons_told:
-            self._reasons_told = set()
-
-    # Answers at once ------------------------------------------------------------------------------------------------------------
-
-    def answer(self, event: Question) -> Reply | None:
-        """Everything but the commit and the password is decided at once."""
-        match event:
-            case Mail(command):
-                return self._mail(event, command)
-            case Recipient(address):
-                return self._recipient(event, address)
-            case Content(data):
-                return self._content(event, data)
-            case Auth():
-                return None
-        assert_never(event)
-
-    def _refused(self, event: Question, refusal: Refusal) -> Reply:
-        if not self._told_already(refusal):
-            self._observe_refusal(event, refusal.reply, refusal.reason)
-        return refusal.reply
-
-    def _told_already(self, refusal: Refusal) -> bool:
-        """One line a message for each reason is enough: a list of ten thousand recipients over a limit is one fact."""
-        if refusal.reason in self._reasons_told:
-            return True
-        self._reasons_told.add(refusal.reason)
-        return False
-
-    def _observe_refusal(self, event: Question, reply: Reply, reason: str) -> None:
-        self._door.observe.refused(self._listener.name, self._client, self.account_name, command_of(event), reason, reply)
-
-    def _mail(self, event: Question, command: MailCommand) -> Reply:
-        self._forget()
-        account = self._current_account()
-        refusal = judge_sender(Sending(account, command))
-        if refusal is not None:
-            return self._refused(event, refusal)
-        self._command = command
-        return replies.SENDER_OK
-
-    def _current_account(self) -> KnownAccount | None:
-        """The account as the configuration has it now: a reload may have changed it, or taken it away."""
-        return None if self._account is None else self._door.accounts.named(self._account.name)
-
-    def _recipient(self, event: Question, address: Address) -> Reply:
-        account = self._current_account()
-        if account is None:
-            return replies.TROUBLE
-        refusal = judge_recipient(Addressing(account, address, len(self._recipients)))
-        if refusal is not None:
-            return self._refused(event, refusal)
-        self._recipients.append(address)
-        self._door.prefetch(address.domain)
-        return replies.RECIPIENT_OK
-
-    def _content(self, event: Question, content: bytes) -> Reply | None:
-        """Refused now, or None: the core is asked by `decide`."""
-        account, command = self._current_account(), self._command
-        if account is None or command is None:
-            self._forget()
-            return replies.TROUBLE
-        found = facts(content)
-        refusal = judge_message(Handing(account, found, len(content), self._listener.long_lines == "refuse"))
-        if refusal is not None:
-            self._forget()
-            return self._refused(event, refusal)
-        self._submission = Submission(self._message(account, command, found, len(content)), self._recipients, content)
-        return None
-
-    def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int) -> Message:
-        now = self._door.clock()
-        labelled = self._door.labeller.read(found.header, account.stream, now)
-        if labelled.unknown:
-            self._door.observe.unknown_stream(account.name, labelled.unknown, labelled.stream)
-        return Message(
-            account=account.name,
-            stream=labelled.stream,
-            sender=command.sender,
-            from_domain=found.from_domains[0] if found.from_domains else "",
-            received_at=now,
-            size=size,
-            campaign=labelled.campaign,
-            message_id=found.message_id,
-            added_date=not found.has_date,
-            client=self._client,
-            helo=self._hello,
-            protocol=_protocol(self._esmtp, command.smtputf8, self._tls, self._logged_in),
-            listener=self._listener.name,
-            eight_bit=found.eight_bit,
-            smtputf8=command.smtputf8 and self._needs_utf8(command, found),
-            long_lines=found.long_lines,
-        )
-
-    def _needs_utf8(self, command: MailCommand, found: Facts) -> bool:
-        """RFC 6531 section 1: an address or a header field that is not ASCII. Asked only of clients that said SMTPUTF8."""
-        return found.eight_bit_header or not all(address.text.isascii() for address in (command.sender, *self._recipients))
-
-    # Answers that take time -----------------------------------------------------------------------------------------------------
-
-    async def decide(self, event: Question) -> Reply:
-        """The commit, or the password."""
-        if isinstance(event, Auth):
-            return await self._login(event, event.credentials)
-        submission = self._submission
-        self._forget()
-        if submission is None:
-            return replies.TROUBLE
-        result = await self._door.accept(submission)
-        match result:
-            case Committed(message):
-                return Reply(250, f"queued as {to_text(message)}", "2.0.0")
-            case Refused(reply):
-                self._observe_refusal(event, reply, "core")
-                return reply
-        assert_never(result)
-
-    async def _login(self, event: Question, credentials: Credentials) -> Reply:
-        """RFC 4954. A failure waits, longer each time, and after a few the connection ends."""
-        account = self._door.accounts.named(credentials.name)
-        verdict = await self._door.authenticator.check(account, credentials.password)
-        if verdict == "busy":
-            return LOGIN_BUSY
-        if verdict == "yes" and account is not None and credentials.authorization in ("", credentials.name):
-            if self.account_name != account.name and not self.enter(account):
-                self._observe_refusal(event, replies.TOO_MANY_CONNECTIONS, "connections")
-                return replies.TOO_MANY_CONNECTIONS
-            self._logged_in = True
-            return replies.AUTHENTICATED
-        self._failed_logins += 1
-        reply = TOO_MANY_LOGINS if self._failed_logins >= FAILED_LOGINS else NO_IMPERSONATION if verdict == "yes" else WRONG_PASSWORD
-        self._observe_refusal(event, reply, "login")
-        await self._door.pause(min(0.25 * 2**self._failed_logins, LONGEST_DELAY))
-        return reply
-
-
-def _protocol(esmtp: bool, smtputf8: bool, tls: bool, logged_in: bool) -> str:
-    """The keyword for Received (RFC 3848, RFC 6531 section 3.7.3)."""
-    name = "UTF8SMTP" if smtputf8 else "ESMTP" if esmtp else "SMTP"
-    return name if name == "SMTP" else f"{name}{'S' if tls else ''}{'A' if logged_in else ''}"

@@ -34,8 +34,7 @@ from gateway.smtp.grammar import AuthCommand, MailCommand, Malformed
 from gateway.smtp.reception import Reception
 from mail.reply import Reply
 
-_NO_MESSAGE = Reception(0)
-"""Stands where no message is arriving. Nothing is ever put into it."""
+_NO_MESSAGE = Reception(0)  # stands where no message is arriving; nothing is ever put into it
 
 
 class ServerConnection(Dialogue):

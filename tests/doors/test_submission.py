@@ -12,7 +12,7 @@ import aiosmtplib
 import pytest
 
 from config.submission import Account, Listener, ListenerTls
-from gateway.doors import submission
+from gateway.doors import session
 from mail.address import Address
 from mail.reply import Reply
 from tests.doors.house import PASSWORD, PASSWORD_HASH, House, Peer, opened, settings_of, trusting, until, write_certificate
@@ -324,7 +324,7 @@ def test_a_visitor_that_breaks_is_answered_451(monkeypatch: pytest.MonkeyPatch) 
     def broken(content: bytes) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(submission, "facts", broken)
+    monkeypatch.setattr(session, "facts", broken)
 
     async def story() -> None:
         async with opened(settings_of()) as house:
