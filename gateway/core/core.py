@@ -157,6 +157,7 @@ class Core:
             ports.observer,
             ports.clock,
             self.unrouted.look_again,
+            self._end_holds,
         )
         self.outbox = Outbox(ports.spool, self.committer, settings.events, data, ports.on_outbox)
         self.acceptor = Acceptor(
@@ -221,6 +222,17 @@ class Core:
         self.ports.controller.unhold(hold)
         self.windows.look()
         self.engine.turn_soon()
+
+    def _end_holds(self, now: float) -> None:
+        """Holds with an end that has come are removed, on disk too."""
+        for hold in [hold for hold in self.holds.values() if 0 < hold.until <= now]:
+            self.release(hold.id)
+
+    def forget_flows(self, backlog: list[FlowCount]) -> None:
+        """Flows without a delivery are forgotten after a while; `backlog` was counted a moment ago."""
+        needed = {count.number for count in backlog} | {held.flow for held in self.held.all()}
+        for flow in self.flows.forget(needed):
+            self.ports.controller.drop_flow(flow)
 
     def _held_flows(self, hold: Hold) -> list[int]:
         wanted = {held.flow for held in self.held.all() if held.permit == 0 and held.flow}

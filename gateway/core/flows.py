@@ -1,7 +1,7 @@
 """The flows of this node: their keys, their numbers, and where a delivery belongs.
 
 A flow's number is given here and written to the spool before any delivery names it. Flows are few beside deliveries (provider x campaign x
-account); the registry keeps all of them, a gauge shows how many.
+account); those that nothing was queued for lately are forgotten, and a gauge shows how many are known.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +21,8 @@ class FlowRegistry:
         self._numbers = {key: number for number, key in self._keys.items()}
         self._last = max(self._keys, default=0)
         self._on_new = on_new
+        self._used: set[int] = set(self._keys)
+        self._used_before: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -33,12 +35,25 @@ class FlowRegistry:
         """The number of the flow; a new flow is made known first."""
         number = self._numbers.get(key)
         if number is not None:
+            self._used.add(number)
             return number
         self._last += 1
         flow = NewFlow(self._last, key)
         self._keys[flow.number], self._numbers[key] = key, flow.number
+        self._used.add(flow.number)
         self._on_new(flow)
         return flow.number
+
+    def forget(self, needed: set[int]) -> list[int]:
+        """Forget flows that are not `needed` (they have deliveries) and were not used since the call before the last; which they were.
+
+        Two calls apart, because a delivery that was just given its flow may not be on disk yet when `needed` was counted.
+        """
+        idle = [number for number in self._keys if number not in needed and number not in self._used and number not in self._used_before]
+        for number in idle:
+            del self._numbers[self._keys.pop(number)]
+        self._used_before, self._used = self._used, set()
+        return idle
 
     def of_route(self, route: str) -> list[int]:
         """Flows that go to this set of hosts."""

@@ -10,6 +10,8 @@ from gateway.observe.metrics import Bound, LaneGauge, Metrics, QueueView, View
 from gateway.spool.port import FlowCount, SpoolError
 
 EVERY = 5.0
+FORGET = 600.0
+"""Seconds between looks for flows to forget."""
 PATIENCE = 20.0
 """A count may take this part of the time between counts, as a divisor."""
 
@@ -32,6 +34,7 @@ class Snapshot:
         self._spool_octets = spool_octets
         self._extra_bounds = extra_bounds
         self._beat = beat
+        self._forgot = core.ports.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -50,6 +53,9 @@ class Snapshot:
             begun = self._core.ports.monotonic()
             try:
                 backlog = await asyncio.get_running_loop().run_in_executor(None, self._backlog)
+                if begun - self._forgot > FORGET:
+                    self._forgot = begun
+                    self._core.forget_flows(backlog)
             except SpoolError:
                 backlog = []
             self._metrics.show(self.picture(backlog))

@@ -55,6 +55,7 @@ class Sweeper:
         observer: Observer,
         clock: Callable[[], float],
         on_rerouted: Callable[[], None],
+        on_time: Callable[[float], None],
     ) -> None:
         self._spool = spool
         self._committer = committer
@@ -65,6 +66,7 @@ class Sweeper:
         self._observer = observer
         self._clock = clock
         self._on_rerouted = on_rerouted
+        self._on_time = on_time
         self._unfinished: dict[int, Operation] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -92,6 +94,8 @@ class Sweeper:
         try:
             while True:
                 now = self._clock()
+                self._on_time(now)
+                self._put_back_expired(now)
                 while await self._expire_slice(now):
                     pass
                 while await self._lapse_slice(now):
@@ -99,6 +103,11 @@ class Sweeper:
                 await asyncio.sleep(EVERY)
         except SpoolError:
             return
+
+    def _put_back_expired(self, now: float) -> None:
+        """Deliveries whose time ended in a window, behind a closed lane, go to disk with their window, where the slice finds them."""
+        for flow in {held.flow for held in self._held.all() if held.permit == 0 and held.expires <= now}:
+            self._windows.withdraw(flow)
 
     async def _expire_slice(self, now: float) -> bool:
         page = self._spool.expiring(now, SLICE)
