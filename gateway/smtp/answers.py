@@ -4,6 +4,7 @@ Promises: any bytes in, never an exception; memory bounded by the limits below; 
 more is read. Texts come out printable: they end in logs and events. Matching replies to commands is `gateway.smtp.client`.
 """
 
+import functools
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ MAX_LINE: Final = 2048  # RFC 5321 section 4.5.3.1.5 says 512; longer ones are s
 MAX_LINES: Final = 100
 MAX_REPLY: Final = 65_536
 """Octets of one reply in all."""
+_COMMON_LINE: Final = 64
+"""Reply lines up to this many octets are remembered."""
 
 
 _CAPABILITY_FLAGS = {
@@ -76,6 +79,8 @@ class ReplyReader:
 
     def _line(self, line: bytes) -> Reply | None:
         """The reply that `line` ends, or None: it continues, or `fault` is set (RFC 5321 section 4.2.1)."""
+        if not self._lines and line[3:4] == b" " and len(line) <= _COMMON_LINE and (common := _whole(line)) is not None:
+            return common
         if line[-1:] == b"\r":
             line = line[:-1]
         digits, separator = line[:3], line[3:4]
@@ -92,14 +97,21 @@ class ReplyReader:
         self._code = int(digits)
         text = _printable(line[4:])
         if separator != b"-":
-            if not self._lines:
-                return reply_from_lines(self._code, [text])
             reply = reply_from_lines(self._code, [*self._lines, text])
             self._lines, self._octets = [], 0
             return reply
         self._lines.append(text)
         self._octets += len(line)
         return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _whole(line: bytes) -> Reply | None:
+    """The reply that one short line is, or None when it is none. Remembered: most replies of the world are a few dozen lines."""
+    digits, text = line[:3], line[4:].removesuffix(b"\r")
+    if not (digits.isdigit() and 50 <= digits[0] <= 53):
+        return None
+    return reply_from_lines(int(digits), [_printable(text)])
 
 
 def _printable(octets: bytes) -> str:
