@@ -10,18 +10,15 @@ from typing import Any, NoReturn
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from config.load import ConfigError, find, load
 from config.settings import Settings
+from mail.event import timestamp
 
 USAGE = 64
 DATA_ERROR = 65
 UNAVAILABLE = 69
 CONFIG = 78
-
-_out = Console(highlight=False, soft_wrap=True)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -70,12 +67,17 @@ def print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], nothing: st
     if not rows:
         typer.echo(nothing)
         return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(plain(row.get(column, "")) for column in columns))
-    _out.print(table)
+    cells = [[column.replace("_", " ") for column in columns]] + [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[number]) for line in cells) for number in range(len(columns))]
+    for line in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(column: str, value: Any) -> str:
+    """`value` for a table: moments as UTC text, nothing for nothing."""
+    if value is None or value is False or (column.endswith("until") and not value):
+        return ""
+    return timestamp(value) if column.endswith("until") and isinstance(value, float) and value < 1e11 else plain(value)
 
 
 def print_facts(facts: dict[str, Any]) -> None:
@@ -86,8 +88,8 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def plain(value: Any) -> str:
-    """`value` as one line of text without control characters and without the markup of `rich`: replies come from strangers."""
+    """`value` as one line of text without control characters: replies come from strangers."""
     text = (
         value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value, enc_hook=str).decode()
     )
-    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", "\\[")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

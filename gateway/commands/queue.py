@@ -35,6 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 _LIST = ("delivery", "recipient", "campaign", "state", "due", "attempts", "reason")
 _HOLDS = ("id", "provider", "account", "stream", "campaign", "domain", "source", "until", "reason")
+_LANES = ("lane", "connections", "allowed", "in_line", "rate", "handed", "delivered", "refused", "suspended_until", "why", "cause")
 _DONE = {"retry": "made due now", "reroute": "routed anew", "cancel": "cancelled", "expire": "expired"}
 
 
@@ -224,7 +225,7 @@ def list_lanes(context: typer.Context, json: Json = False, config: Config = None
     settings, _ = read_settings(config)
     answer = ask(settings, "lanes.list", {})
     rows = [_flat(row) for row in answer["lanes"]]
-    print_json(answer) if json else print_rows(rows, tuple(rows[0]) if rows else (), "no lane is open or has work")
+    print_json(answer) if json else print_rows(rows, _LANES, "no lane is open or has work")
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def json_line(_logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
     """The line as one JSON object."""
-    return _encode({"time": _now_text(), "level": level, **fields})
+    return _encode({"time": _now_text(), "level": level, "event": fields.pop("event"), **fields})
 
 
 def text_line(_logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
