@@ -96,7 +96,7 @@ async def _door(series: str, messages: int) -> float:
     begin = time.process_time()
     for client in clients:
         client.start()
-    while any(client.is_alive() for client in clients):  # noqa: ASYNC110 (processes have no event)
+    while any(client.is_alive() for client in clients):
         await asyncio.sleep(0.02)
     spent = time.process_time() - begin
     assert taken == messages // CONNECTIONS * CONNECTIONS, taken

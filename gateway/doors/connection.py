@@ -24,8 +24,7 @@ READ_AHEAD = 65_536
 """Octets that may wait unread in a connection before it stops reading."""
 RATE_GRACE = 30.0
 """Seconds of a message's transfer before its rate is looked at."""
-LINGER = 30.0
-"""Seconds a closing connection may take to hand over its last reply."""
+LINGER = 30.0  # seconds a closing connection may take to hand over its last reply
 HANDSHAKE_TIMEOUT = 60.0
 
 

@@ -166,7 +166,7 @@ def settings_of(
 async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
     """Let the loop run until something is true, and fail when it does not become so."""
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 (what is waited for happens in another object, which has no event for tests)
+        while not true():
             await asyncio.sleep(0.001)
 
 
