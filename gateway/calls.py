@@ -24,7 +24,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Given by the core at acceptance."""
     campaign: str = ""
     message_id: str = ""
-    """The Message-ID, with angle brackets. Empty when the application sent none; the core then sets `<id@domain>` and `added_message_id`."""
+    """The Message-ID, with angle brackets. Empty when the application sent none: the core sets `<id@domain>` and `added_message_id`."""
     added_message_id: bool = False
     added_date: bool = False
     """No Date field was sent: `received_at` is written as Date."""
