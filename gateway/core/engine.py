@@ -28,6 +28,9 @@ from gateway.traffic.controller import Controller, Item, Report
 from mail.event import EventKind
 from mail.outcome import Category, Fault, Outcome
 
+CANCEL_PATIENCE = 2.0
+"""Seconds a cancelled session gets to end."""
+
 Session = Callable[[Permit], Coroutine[Any, Any, None]]
 """Runs one connection from its permit to its end."""
 
@@ -330,9 +333,12 @@ class Engine:
         tasks = [connection.task for connection in self._connections.values() if connection.task is not None]
         if tasks:
             _, unfinished = await asyncio.wait(tasks, timeout=grace)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # The first cancellation lets a message on the wire end, the second does not.
+            for _ in range(2):
+                for task in unfinished:
+                    task.cancel()
+                if unfinished:
+                    _, unfinished = await asyncio.wait(unfinished, timeout=CANCEL_PATIENCE)
         now = self._clock()
         for held in self._held.all():
             self.windows.put_back(held, now)
