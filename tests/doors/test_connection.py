@@ -361,3 +361,21 @@ def test_shutdown_cuts_what_is_not_finished_after_the_grace(run: Runner) -> None
             assert house.core.taken == []
 
     run(story())
+
+
+@BOTH_LOOPS
+def test_a_listener_whose_settings_changed_is_opened_anew_on_its_address(run: Runner) -> None:
+    async def story() -> None:
+        async with opened(limited(connections=5)) as house:
+            port, idle = house.port, await house.connect()
+            changed = Listener(address=f"127.0.0.1:{port}", limits=Limits(connections=1))
+            house.door.reconfigure(settings_of(changed))
+            await house.door.opened()
+            assert house.notebook.of("trouble") == []
+            assert house.port == port
+            assert (await idle.reply()).startswith("421")
+            kept = await house.connect()
+            assert (await (await house.connect(greet=False)).reply()).startswith("421 4.7.0")
+            assert (await kept.say("NOOP\n")).startswith("250")
+
+    run(story())
