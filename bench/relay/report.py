@@ -12,6 +12,9 @@ POSTFIX_FLOOR = {10_000: 250.0, 50_000: 150.0}
 SPREAD = 0.25
 """Rounds of one side may lie apart by this part of their median."""
 
+SHORTEST = 8.0
+"""Seconds below which a round says too little."""
+
 _FIGURES = ("accepted_per_s", "delivered_per_s", "cpu_ms_per_message", "rss_mb", "pss_mb")
 
 
@@ -39,7 +42,7 @@ def faults(size: int, rounds: dict[str, list[Round]], soundness: dict[str, Sound
     if len(rounds) == 2 and min(map(len, rounds.values())) < 3:
         found.append("fewer than three rounds")
     shortest = min((each.seconds for side in rounds.values() for each in side), default=0.0)
-    if shortest < 8.0:
+    if shortest < SHORTEST:
         found.append(f"a round took only {shortest:.1f} s, and about ten are needed")
     for name, sound in soundness.items():
         if not sound.sound:
