@@ -8,7 +8,7 @@ scripts without spaces (Japanese, Chinese) are tried one by one, on texts that a
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 GAP = 80
 """The most characters a `*` in a phrase stands for."""
@@ -36,6 +36,22 @@ class Index:
                 continue
             anchor = min((word for part in parts for word in part.split()), key=lambda word: (frequency[word], -len(word)))
             self._by_anchor.setdefault(anchor, []).append((place, parts))
+        for group in self._by_anchor.values():
+            group.sort(key=lambda entry: entry[0])
+
+    def first(self, said: list[str], normal: str, limit: int, admits: Callable[[int], bool]) -> int:
+        """The least number below `limit` of a phrase that occurs and that `admits` agrees to; `limit` when there is none."""
+        groups = [self._by_anchor[word] for word in self._by_anchor.keys() & set(said)]
+        if self._spaceless and not normal.isascii():
+            groups.append(self._spaceless)
+        for group in groups:
+            for place, parts in group:
+                if place >= limit:
+                    break
+                if parts[0] in normal and (len(parts) == 1 or holds(parts, normal)) and admits(place):
+                    limit = place
+                    break
+        return limit
 
     def find(self, said: list[str], normal: str) -> Iterator[int]:
         """The number of each phrase that occurs, in no order. `said` are the words of a text and `normal` its normal form."""

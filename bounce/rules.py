@@ -94,13 +94,11 @@ class Rules:
         """The first rule that holds, or None."""
         keys = _enhanced_keys(enhanced)
         best = len(self.rules)
-        said = words(text[:MAX_TEXT])
-        for place in self._phrases.find(said, normal_form(said)):
-            if place < best and self._admits(place, code, keys, provider, phase):
-                best = place
         for place in self._codes_only(code, keys):
             if place < best and self._admits(place, code, keys, provider, phase):
                 best = place
+        said = words(text[:MAX_TEXT])
+        best = self._phrases.first(said, normal_form(said), best, lambda place: self._admits(place, code, keys, provider, phase))
         return self.rules[best] if best < len(self.rules) else None
 
     def _codes_only(self, code: int, keys: frozenset[str]) -> list[int]:
