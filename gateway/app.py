@@ -46,6 +46,7 @@ from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.writer import Writer
 from gateway.traffic.controller import Controller
 from mail.address import Address
+from mail.identity import to_text
 from mail.token import TokenKeys
 
 GRACE = 30.0
@@ -154,6 +155,7 @@ class Gateway:
             random=self._random,
             on_broken=self._on_broken,
             on_full=self._on_full,
+            on_damaged=self._on_damaged,
             on_outbox=self._on_outbox,
             on_bug=lambda error: log.bug("core", error),
         )
@@ -230,6 +232,11 @@ class Gateway:
             self.metrics.commit_failed("full")
         self._condition("spool-full", "no space for new messages" if full else None)
 
+    def _on_damaged(self, deliveries: list[int]) -> None:
+        """Rows that cannot be read stay where they are; somebody must look at them."""
+        names = ", ".join(to_text(delivery) for delivery in deliveries[:5])
+        self._condition("spool-damaged", f"{len(deliveries)} deliveries cannot be read and are not sent, for instance {names}")
+
     def _on_outbox(self, trouble: str | None) -> None:
         if trouble is not None and self.health.broken("events-file", trouble):
             log.publishing_failed("ndjson", trouble, self.core.outbox.backlog)
@@ -246,7 +253,7 @@ class Gateway:
     def _spool_octets(self) -> dict[str, float]:
         with contextlib.suppress(OSError):
             free = float(shutil.disk_usage(self.data).free)
-            size = float(sum(file.stat().st_size for file in self.data.glob("*.db")))
+            size = float(sum(file.stat().st_size for file in self.data.glob("spool.sqlite*")))
             return {"database": size, "wal": float(self.writer.wal_bytes), "free": free}
         return {}
 

@@ -9,9 +9,10 @@ waiter gets the error, nothing more is written, and `on_broken` tells the applic
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from gateway.spool.port import (
     Acceptance,
@@ -39,6 +40,64 @@ class TransactionWriter(Protocol):
     def write(self, transaction: Transaction) -> Awaitable[Written]: ...
 
 
+_T = TypeVar("_T")
+
+Accepting = tuple[Acceptance, asyncio.Future[None]]
+
+
+class Gathering:
+    """What has been handed in since the last commit began, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.flows: list[NewFlow] = []
+        self.changes: list[Change] = []
+        self.releases: list[Release] = []
+        self.routed: list[Routed] = []
+        self.holds: list[Hold] = []
+        self.holds_removed: list[int] = []
+        self.notes: dict[str, Note] = {}
+        self.events: list[bytes] = []
+        self.outbox_until = 0
+        self.leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]] = []
+        self.sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]] = []
+        self.flushes: list[asyncio.Future[None]] = []
+
+    def transaction(self, acceptances: list[Acceptance]) -> Transaction:
+        """As the spool takes it."""
+        return Transaction(
+            flows=self.flows,
+            acceptances=acceptances,
+            changes=self.changes,
+            releases=self.releases,
+            routed=self.routed,
+            leases=[request for request, _ in self.leases],
+            holds=self.holds,
+            holds_removed=self.holds_removed,
+            sweeps=[sweep for sweep, _ in self.sweeps],
+            notes=list(self.notes.values()),
+            events=self.events,
+            outbox_until=self.outbox_until,
+        )
+
+    def give(self, written: Written) -> None:
+        """Tell everybody who waits, acceptances apart, that it is on disk."""
+        for (_, lease), leased in zip(self.leases, written.leased, strict=True):
+            _give(lease, leased)
+        for (_, sweep), swept in zip(self.sweeps, written.swept, strict=True):
+            _give(sweep, swept)
+        for flush in self.flushes:
+            _give(flush, None)
+
+    def refuse(self, error: SpoolError) -> None:
+        """Tell everybody who waits that it is not."""
+        for _, lease in self.leases:
+            _refuse(lease, error)
+        for _, sweep in self.sweeps:
+            _refuse(sweep, error)
+        for flush in self.flushes:
+            _refuse(flush, error)
+
+
 class Committer:
     """Gathers and commits. All methods belong to the event loop's thread."""
 
@@ -51,6 +110,7 @@ class Committer:
         on_broken: Callable[[SpoolError], None],
         on_commit: Callable[[int, float], None],
         on_full: Callable[[bool], None],
+        on_damaged: Callable[[list[int]], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._writer = writer
@@ -59,21 +119,10 @@ class Committer:
         self._on_broken = on_broken
         self._on_commit = on_commit
         self._on_full = on_full
+        self._on_damaged = on_damaged
         self._monotonic = monotonic
-        self._flows: list[NewFlow] = []
-        self._acceptances: deque[tuple[Acceptance, asyncio.Future[None]]] = deque()
-        self._changes: list[Change] = []
-        self._releases: list[Release] = []
-        self._routed: list[Routed] = []
-        self._leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]] = []
-        self._holds: list[Hold] = []
-        self._holds_removed: list[int] = []
-        self._sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]] = []
-        self._notes: dict[str, Note] = {}
-        self._events: list[bytes] = []
-        self._outbox_until = 0
-        self._flushes: list[asyncio.Future[None]] = []
-        self._changed_flows: list[tuple[int, float]] = []
+        self._acceptances: deque[Accepting] = deque()
+        self._gathering = Gathering()
         self._unsettled = 0
         self._below = asyncio.Event()
         self._below.set()
@@ -83,8 +132,6 @@ class Committer:
         self.full = False
         self.position = 0
         """Position of the last outbox row that is on disk."""
-        self.on_written: Callable[[Written], None] = lambda written: None
-        """Called after each commit, before the waiters."""
 
     def start(self) -> None:
         """Begin to commit."""
@@ -95,7 +142,8 @@ class Committer:
         if self._task is None:
             return
         if self._broken is None:
-            await self.flush()
+            with contextlib.suppress(SpoolError):
+                await self.flush()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -114,26 +162,23 @@ class Committer:
         """Why nothing is written any more, or None."""
         return self._broken
 
-    # What others hand in. Each raises or delivers the SpoolError when storage is broken.
+    # What others hand in. A future gets the SpoolError when storage is broken.
 
     def accept(self, acceptance: Acceptance) -> asyncio.Future[None]:
         """Take responsibility; the future ends when it is durable."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._broken is not None:
-            future.set_exception(self._broken)
-            return future
-        self._acceptances.append((acceptance, future))
-        self._work.set()
+        future: asyncio.Future[None] = self._future()
+        if not future.done():
+            self._acceptances.append((acceptance, future))
         return future
 
     def flow(self, flow: NewFlow) -> None:
         """Remember a new flow; it is written before anything that names it."""
-        self._flows.append(flow)
+        self._gathering.flows.append(flow)
         self._work.set()
 
     def change(self, change: Change) -> None:
         """The end of an attempt or of waiting. Counts as unsettled until it is on disk."""
-        self._changes.append(change)
+        self._gathering.changes.append(change)
         self._unsettled += 1
         if self._unsettled >= self._most_unsettled:
             self._below.clear()
@@ -141,71 +186,70 @@ class Committer:
 
     def release(self, release: Release) -> None:
         """A leased delivery goes back untouched."""
-        self._releases.append(release)
+        self._gathering.releases.append(release)
         self._work.set()
 
     def routed(self, routed: Routed) -> None:
         """An unrouted delivery gets its flow."""
-        self._routed.append(routed)
+        self._gathering.routed.append(routed)
         self._work.set()
 
     def lease(self, request: LeaseRequest) -> asyncio.Future[Leased]:
         """Lease due deliveries of a flow; the future gives them when that is durable."""
-        future: asyncio.Future[Leased] = asyncio.get_running_loop().create_future()
-        if self._broken is not None:
-            future.set_exception(self._broken)
-            return future
-        self._leases.append((request, future))
-        self._work.set()
+        future: asyncio.Future[Leased] = self._future()
+        if not future.done():
+            self._gathering.leases.append((request, future))
         return future
 
     def sweep(self, sweep: Sweep) -> asyncio.Future[list[int]]:
         """One slice of a change to many deliveries; the future gives the identities it touched."""
-        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        if self._broken is not None:
-            future.set_exception(self._broken)
-            return future
-        self._sweeps.append((sweep, future))
-        self._work.set()
+        future: asyncio.Future[list[int]] = self._future()
+        if not future.done():
+            self._gathering.sweeps.append((sweep, future))
         return future
 
     def hold(self, hold: Hold) -> None:
         """A new row about flows."""
-        self._holds.append(hold)
+        self._gathering.holds.append(hold)
         self._work.set()
 
     def unhold(self, identity: int) -> None:
         """Remove a hold."""
-        self._holds_removed.append(identity)
+        self._gathering.holds_removed.append(identity)
         self._work.set()
 
     def note(self, note: Note) -> None:
         """A small value that must survive; the last one of a key counts. Written with the next commit that happens."""
-        self._notes[note.key] = note
+        self._gathering.notes[note.key] = note
 
     def events(self, events: list[bytes]) -> None:
         """Events without a delivery's change."""
-        self._events.extend(events)
+        self._gathering.events.extend(events)
         self._work.set()
 
     def published(self, position: int) -> None:
         """Outbox rows up to `position` may go; they go with the next commit that happens."""
-        self._outbox_until = max(self._outbox_until, position)
+        self._gathering.outbox_until = max(self._gathering.outbox_until, position)
 
     def flush(self) -> asyncio.Future[None]:
         """Ends when everything handed in so far is on disk."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._broken is not None:
-            future.set_exception(self._broken)
-            return future
-        self._flushes.append(future)
-        self._work.set()
+        future: asyncio.Future[None] = self._future()
+        if not future.done():
+            self._gathering.flushes.append(future)
         return future
 
     async def settled(self) -> None:
         """Back-pressure: returns when fewer than the allowed number of outcomes are not yet on disk."""
         if not self._below.is_set():
             await self._below.wait()
+
+    def _future(self) -> asyncio.Future[Any]:
+        """Somebody waits: there is work, or storage is broken."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._broken is not None:
+            future.set_exception(self._broken)
+        self._work.set()
+        return future
 
     # The one writer.
 
@@ -216,156 +260,87 @@ class Committer:
             await self._commit_gathered()
 
     async def _commit_gathered(self) -> None:
-        acceptances = self._take_acceptances()
-        rest = self._take_rest()
-        leases, sweeps, flushes = self._leases, self._sweeps, self._flushes
-        self._leases, self._sweeps, self._flushes = [], [], []
-        transaction = self._build(rest, [acceptance for acceptance, _ in acceptances], leases, sweeps)
+        gathered, self._gathering = self._gathering, Gathering()
+        accepting = [self._acceptances.popleft() for _ in range(min(self._batch, len(self._acceptances)))]
         begun = self._monotonic()
         try:
-            written = await self._write_or_shed(transaction, acceptances)
+            written = await self._write(gathered, accepting)
         except SpoolError as error:
-            self._break(error, acceptances, leases, sweeps, flushes)
+            self._break(error, accepting, gathered)
             return
         except Exception as bug:
-            self._break(SpoolBroken(f"bug: {type(bug).__name__}: {bug}"), acceptances, leases, sweeps, flushes)
+            self._break(SpoolBroken(f"bug: {type(bug).__name__}: {bug}"), accepting, gathered)
             raise
-        self._on_commit(len(acceptances) + len(transaction.changes), self._monotonic() - begun)
-        self._settle_waiters(written, acceptances, leases, sweeps, flushes, len(transaction.changes))
+        self._on_commit(len(accepting) + len(gathered.changes), self._monotonic() - begun)
+        self._unsettled -= len(gathered.changes)
+        if self._unsettled < self._most_unsettled:
+            self._below.set()
+        for _, future in accepting:
+            _give(future, None)
+        gathered.give(written)
         if self._acceptances:
             self._work.set()
 
-    async def _write_or_shed(self, transaction: Transaction, acceptances: list[tuple[Acceptance, asyncio.Future[None]]]) -> Written:
-        """Write; on a full disk, or when the spool refuses a bug of ours, refuse the acceptances and write the rest, which frees space."""
+    async def _write(self, gathered: Gathering, accepting: list[Accepting]) -> Written:
+        """Write everything; where the spool refuses, shed acceptances and write the rest, which frees space."""
         try:
-            written = await self._writer.write(transaction)
-        except (SpoolFull, SpoolRefused) as refusal:
-            if isinstance(refusal, SpoolFull):
-                self._set_full(True)
-            elif not acceptances:
+            written = await self._writer.write(gathered.transaction([acceptance for acceptance, _ in accepting]))
+        except SpoolFull as full:
+            self._set_full(True)
+            for _, future in accepting:
+                _refuse(future, full)
+            written = await self._write_rest(gathered)
+        except SpoolRefused:
+            if not accepting:
                 raise
-            for _, future in acceptances:
-                if not future.done():
-                    future.set_exception(refusal)
-            acceptances.clear()
-            lean = Transaction(
-                flows=transaction.flows,
-                changes=transaction.changes,
-                releases=transaction.releases,
-                routed=transaction.routed,
-                holds=transaction.holds,
-                holds_removed=transaction.holds_removed,
-                leases=transaction.leases,
-                sweeps=transaction.sweeps,
-                notes=transaction.notes,
-                events=transaction.events,
-                outbox_until=transaction.outbox_until,
-            )
-            try:
-                return await self._writer.write(lean)
-            except SpoolFull as still_full:
-                raise SpoolBroken(f"no space even for outcomes: {still_full}") from still_full
-        if acceptances:
-            self._set_full(False)
+            written = await self._write_rest(gathered)
+            await self._write_one_by_one(accepting)
+        else:
+            if accepting:
+                self._set_full(False)
+        self._take(written)
         return written
+
+    async def _write_rest(self, gathered: Gathering) -> Written:
+        try:
+            return await self._writer.write(gathered.transaction([]))
+        except SpoolFull as full:
+            raise SpoolBroken(f"no space even for outcomes: {full}") from full
+
+    async def _write_one_by_one(self, accepting: list[Accepting]) -> None:
+        """One of them contradicts the spool, which is a bug of ours: the others must not suffer."""
+        for acceptance, future in accepting:
+            try:
+                self._take(await self._writer.write(Transaction(acceptances=[acceptance])))
+            except (SpoolRefused, SpoolFull) as refusal:
+                _refuse(future, refusal)
+
+    def _take(self, written: Written) -> None:
+        self.position = max(self.position, written.position)
+        if written.damaged:
+            self._on_damaged(written.damaged)
 
     def _set_full(self, full: bool) -> None:
         if full != self.full:
             self.full = full
             self._on_full(full)
 
-    def _take_acceptances(self) -> list[tuple[Acceptance, asyncio.Future[None]]]:
-        if len(self._acceptances) <= self._batch:
-            taken = list(self._acceptances)
-            self._acceptances.clear()
-            return taken
-        return [self._acceptances.popleft() for _ in range(self._batch)]
-
-    def _take_rest(self) -> Transaction:
-        rest = Transaction(
-            flows=self._flows,
-            changes=self._changes,
-            releases=self._releases,
-            routed=self._routed,
-            holds=self._holds,
-            holds_removed=self._holds_removed,
-            notes=list(self._notes.values()),
-            events=self._events,
-            outbox_until=self._outbox_until,
-        )
-        self._flows, self._changes, self._releases, self._routed = [], [], [], []
-        self._holds, self._holds_removed, self._events, self._outbox_until = [], [], [], 0
-        self._notes.clear()
-        return rest
-
-    def _build(
-        self,
-        rest: Transaction,
-        acceptances: list[Acceptance],
-        leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]],
-        sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]],
-    ) -> Transaction:
-        return Transaction(
-            flows=rest.flows,
-            acceptances=acceptances,
-            changes=rest.changes,
-            releases=rest.releases,
-            routed=rest.routed,
-            leases=[request for request, _ in leases],
-            holds=rest.holds,
-            holds_removed=rest.holds_removed,
-            sweeps=[sweep for sweep, _ in sweeps],
-            notes=rest.notes,
-            events=rest.events,
-            outbox_until=rest.outbox_until,
-        )
-
-    def _settle_waiters(
-        self,
-        written: Written,
-        acceptances: list[tuple[Acceptance, asyncio.Future[None]]],
-        leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]],
-        sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]],
-        flushes: list[asyncio.Future[None]],
-        changes: int,
-    ) -> None:
-        self.position = max(self.position, written.position)
-        self._unsettled -= changes
-        if self._unsettled < self._most_unsettled:
-            self._below.set()
-        self.on_written(written)
-        for _, future in acceptances:
-            if not future.done():
-                future.set_result(None)
-        for (_, lease), leased in zip(leases, written.leased, strict=True):
-            if not lease.done():
-                lease.set_result(leased)
-        for (_, sweep), swept in zip(sweeps, written.swept, strict=True):
-            if not sweep.done():
-                sweep.set_result(swept)
-        for flush in flushes:
-            if not flush.done():
-                flush.set_result(None)
-
-    def _break(
-        self,
-        error: SpoolError,
-        acceptances: list[tuple[Acceptance, asyncio.Future[None]]],
-        leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]],
-        sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]],
-        flushes: list[asyncio.Future[None]],
-    ) -> None:
+    def _break(self, error: SpoolError, accepting: list[Accepting], gathered: Gathering) -> None:
         self._broken = error
-        waiting: list[asyncio.Future[None]] = [future for _, future in acceptances] + [future for _, future in self._acceptances] + flushes
+        for _, future in (*accepting, *self._acceptances):
+            _refuse(future, error)
         self._acceptances.clear()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
-        for _, lease in leases + self._leases:
-            if not lease.done():
-                lease.set_exception(error)
-        for _, sweep in sweeps + self._sweeps:
-            if not sweep.done():
-                sweep.set_exception(error)
+        gathered.refuse(error)
+        self._gathering.refuse(error)
         self._below.set()
         self._on_broken(error)
+
+
+def _give(future: asyncio.Future[_T], value: _T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _refuse(future: asyncio.Future[Any], error: SpoolError) -> None:
+    if not future.done():
+        future.set_exception(error)

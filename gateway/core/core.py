@@ -28,7 +28,7 @@ from gateway.core.sweeps import Sweeper
 from gateway.core.windows import FlowWindows
 from gateway.delivery.route import Route, Router
 from gateway.spool.port import FlowCount, Hold, NewFlow, Queued, Recovered, Selection, Spool, SpoolError
-from gateway.traffic.breaker import Breaker
+from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller
 from mail.identity import IdentitySource
 
@@ -66,6 +66,7 @@ class Ports(msgspec.Struct, frozen=True):
     random: random.Random
     on_broken: Callable[[SpoolError], None]
     on_full: Callable[[bool], None]
+    on_damaged: Callable[[list[int]], None]
     on_outbox: Callable[[str | None], None]
     on_bug: Callable[[BaseException], None]
 
@@ -87,6 +88,7 @@ class Core:
             on_broken=ports.on_broken,
             on_commit=ports.observer.committed,
             on_full=ports.on_full,
+            on_damaged=ports.on_damaged,
             monotonic=ports.monotonic,
         )
         self.committer.position = self.recovered.position
@@ -147,6 +149,7 @@ class Core:
             ports.on_bug,
         )
         self.engine.on_unrouted_due = self.unrouted.due_later
+        self.engine.on_trip = self._tripped
         self.sweeper = Sweeper(
             ports.spool,
             self.committer,
@@ -222,6 +225,14 @@ class Core:
         self.ports.controller.unhold(hold)
         self.windows.look()
         self.engine.turn_soon()
+
+    def _tripped(self, key: Key, trip: Trip) -> None:
+        """Half of a campaign's mail is refused for what we are or send: it rests at that provider until the trip ends, by itself."""
+        account, campaign, provider = key
+        now = self.clock()
+        hold = Hold(self.identities.next(now), now, trip.until, provider=provider, account=account, campaign=campaign, reason=trip.why)
+        self.ports.observer.tripped(account, campaign, provider, trip.until - now, trip.why)
+        self.hold(hold)
 
     def _end_holds(self, now: float) -> None:
         """Holds with an end that has come are removed, on disk too."""

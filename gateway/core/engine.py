@@ -23,7 +23,7 @@ from gateway.core.observer import Observer
 from gateway.core.settlement import Settled, Settler, verdict_of
 from gateway.core.windows import FlowWindows
 from gateway.spool.port import UNROUTED, Release
-from gateway.traffic.breaker import Breaker
+from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller, Item, Report
 from mail.event import EventKind
 from mail.outcome import Category, Fault, Outcome
@@ -73,6 +73,8 @@ class Engine:
         self._on_bug = on_bug
         self.windows: FlowWindows
         self.session: Session
+        self.on_trip: Callable[[Key, Trip], None]
+        """Told when a campaign is badly wrong at a provider."""
         self.on_unrouted_due: Callable[[float], None]
         """Told when a delivery without a route will be due."""
         self._connections: dict[int, Connection] = {}
@@ -232,10 +234,14 @@ class Engine:
         provider = settlement.facts.lane.provider
         self._observer.attempted(held, provider, settlement.outcome, settlement.facts, settled.became.value, settled.next_due)
         verdict = verdict_of(settlement.outcome)
+        key = (held.message.account, held.message.campaign, provider)
         if verdict is None:
+            self._breaker.delivered(key, now)
             return Report(held.id, success=True)
         if settled.counted_by_breaker:
-            self._breaker.record((held.message.account, held.message.campaign, provider), verdict.category, verdict.fault, now)
+            trip = self._breaker.record(key, verdict.category, verdict.fault, now)
+            if trip is not None:
+                self.on_trip(key, trip)
         return Report(
             held.id,
             success=False,

@@ -33,3 +33,6 @@ class Observer(Protocol):
 
     def returned(self, count: int) -> None:
         """Deliveries went back to the queue untouched."""
+
+    def tripped(self, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
+        """A campaign was put on hold at a provider because too much of it is refused."""

@@ -101,3 +101,7 @@ class Reporting:
 
     def returned(self, count: int) -> None:
         """Deliveries went back untouched: nothing happened to them, so nothing is counted."""
+
+    def tripped(self, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
+        """A campaign rests at a provider."""
+        log.campaign_held(account=account, campaign=campaign, provider=provider, seconds=seconds, why=why)

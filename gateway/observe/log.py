@@ -238,6 +238,11 @@ def lane_resumed(*, source: str, provider: str, why: str) -> None:
     lines.info("lane resumed", source=source, provider=provider, why=cut(why))
 
 
+def campaign_held(*, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
+    """Too much of a campaign is refused for what we are or send: it is held at that provider for a while, or until released."""
+    lines.warning("campaign held", account=account, campaign=campaign, provider=provider, seconds=round(seconds, 1), why=cut(why))
+
+
 def source_missing(source: str, address: str, error: str) -> None:
     """This machine does not have the address of a source; its lanes are suspended."""
     lines.error("source address missing", source=source, address=address, error=cut(error))
