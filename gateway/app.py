@@ -25,7 +25,7 @@ from gateway.admin.server import ControlServer
 from gateway.calls import Closed, Message, Permit
 from gateway.compose.composer import Composer
 from gateway.compose.domains import Domains
-from gateway.compose.keyring import KeyringError, load_keyring, load_token_keys
+from gateway.compose.keyring import Keyring, KeyringError, load_keyring, load_token_keys
 from gateway.compose.return_path import return_path
 from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
@@ -37,7 +37,7 @@ from gateway.delivery.route import Route, Router, Unroutable
 from gateway.delivery.session import run_session
 from gateway.doors.observer import Watcher
 from gateway.doors.submission import SubmissionDoor
-from gateway.observe import log
+from gateway.observe import lines, log
 from gateway.observe.health import Health
 from gateway.observe.http import StatusServer
 from gateway.observe.metrics import Bound, Metrics
@@ -103,7 +103,9 @@ class Gateway:
         self.broken: SpoolError | None = None
         self.metrics = Metrics(gateway_version(), [provider.name for provider in settings.provider])
         self.health = Health(time.monotonic)
+        lines.on_dropped(self.metrics.log_lines_dropped)
         keyring = load_keyring(settings, Path(), self.hostname)
+        self._tell_keys(keyring)
         self.spool = SqliteSpool(self.data, settings.spool, settings.gateway.return_window)
         try:
             self._build(settings, keyring)
@@ -111,7 +113,7 @@ class Gateway:
             self.spool.close(clean=False)
             raise
 
-    def _build(self, settings: Settings, keyring: Any) -> None:
+    def _build(self, settings: Settings, keyring: Keyring) -> None:
         self.token_keys: TokenKeys = load_token_keys(self.data)
         self.writer = Writer(self.spool)
         self.composer = Composer(settings, keyring, self.hostname, self._clock)
@@ -159,6 +161,10 @@ class Gateway:
             on_outbox=self._on_outbox,
             on_bug=lambda error: log.bug("core", error),
         )
+
+    def _tell_keys(self, keyring: Keyring) -> None:
+        for warning in keyring.warnings:
+            log.key_warning("", "", warning)
 
     # What the core asks of us.
 
@@ -329,6 +335,8 @@ class Gateway:
         self.metrics.name_providers(provider.name for provider in settings.provider)
         self.core.reconfigure(settings)
         self.door.reconfigure(settings)
+        self._tell_keys(keyring)
+        lines.configure(settings.log.level, settings.log.format)
         self.metrics.reloaded("ok")
         log.reloaded(str(self.configuration.path or "defaults"), outcome.restart_needed)
 

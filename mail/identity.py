@@ -15,6 +15,8 @@ SEQUENCE_BITS = 14
 TEXT_LENGTH = 13
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+"""Two letters for ten bits: writing an identity happens several times a message."""
 _VALUE = {letter: value for value, letter in enumerate(_ALPHABET)}
 
 
@@ -47,11 +49,11 @@ def given_at(identity: int) -> float:
 
 def to_text(identity: int) -> str:
     """`identity` as 13 lower-case base32 characters."""
-    letters = [""] * TEXT_LENGTH
-    for place in range(TEXT_LENGTH - 1, -1, -1):
-        letters[place] = _ALPHABET[identity & 31]
-        identity >>= 5
-    return "".join(letters)
+    pairs = _PAIRS
+    return (
+        f"{_ALPHABET[identity >> 60]}{pairs[identity >> 50 & 1023]}{pairs[identity >> 40 & 1023]}{pairs[identity >> 30 & 1023]}"
+        f"{pairs[identity >> 20 & 1023]}{pairs[identity >> 10 & 1023]}{pairs[identity & 1023]}"
+    )
 
 
 def from_text(text: str) -> int | None:
