@@ -165,6 +165,7 @@ class Settler:
             sources_tried=held.sources_tried if sources_tried is None else sources_tried,
             eligible_until=held.eligible_until if eligible_until is None else eligible_until,
             reason=str(verdict.reply)[:500],
+            unleased=held.flow == UNROUTED,
         )
         return Settled(change, EventKind.DEFERRED, due)
 

@@ -153,6 +153,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     sources_tried: int = 0
     eligible_until: float = 0.0
     reason: str = ""
+    unleased: bool = False
+    """The delivery is queued: it was deferred before anybody could lease it, for want of a route."""
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):

@@ -3,7 +3,8 @@
 Promises: the fields are carried out in their order; the number of statements grows with the kinds of work and not with the rows, so a
 thread beside a busy event loop crosses the interpreter's lock a few times and not once a row; the moves of a delivery are those of
 `lifecycle.MOVES`, with one more rule: only the lease's holder may deliver, defer or release, while an end without delivery (failed,
-expired, cancelled) may also come to a queued delivery of any owner. It opens, commits and translates nothing: errors of apsw pass through.
+expired, cancelled), and a deferral that says so (`unleased`), may also come to a queued delivery of any owner. It opens, commits and
+translates nothing: errors of apsw pass through.
 """
 
 from array import array
@@ -130,7 +131,7 @@ class Work:
         kept: list[Change] = []
         for change in changes:
             stands = standing.pop(change.delivery, None)  # popped: a second change of one delivery in a transaction is stale too
-            if stands is None or not _allowed(State(stands[0]), change.state, mine=bool(stands[1])):
+            if stands is None or not _allowed(State(stands[0]), change, mine=bool(stands[1])):
                 stale.append(change.delivery)
                 continue
             events += change.events
@@ -233,8 +234,8 @@ class Work:
             self._next = msgspec.structs.replace(known, first=first, published=published)
 
 
-def _allowed(before: State, after: State, mine: bool) -> bool:
-    """Whether a change may go from `before` to `after` (see the module's docstring)."""
-    if not may_move(before, after):
+def _allowed(before: State, change: Change, mine: bool) -> bool:
+    """Whether a delivery that is `before` may change so (see the module's docstring)."""
+    if not may_move(before, change.state):
         return False
-    return mine or (before is State.QUEUED and after in FINAL)
+    return mine or (before is State.QUEUED and (change.state in FINAL or change.unleased))

@@ -213,6 +213,15 @@ def an_end_without_delivery_may_come_to_a_queued_delivery(storage: Storage) -> N
     assert [found.id for found in spool.find(Selection(), 0, 9)] == [14]
 
 
+def a_deferral_may_come_to_a_queued_delivery_that_says_so(storage: Storage) -> None:
+    spool = begin(storage, accept(10, 2))
+    deferred = Change(11, State.QUEUED, NOW, [b"no route"], due=NOW + 60, attempts=1, steps=1, unleased=True)
+    assert spool.write(Transaction(changes=[deferred, Change(12, State.QUEUED, NOW, due=NOW + 60)])).stale == [12]
+    found, other = spool.find(Selection(), 0, 9)
+    assert (found.due, found.attempts, found.steps, other.due) == (NOW + 60, 1, 1, NOW)
+    assert events(spool)[-1] == b"no route"
+
+
 def a_second_end_of_one_delivery_is_stale(storage: Storage) -> None:
     spool = begin(storage, accept(10, leased=True))
     written = spool.write(Transaction(changes=[Change(11, State.DELIVERED, NOW, [b"one"]), Change(11, State.FAILED, NOW, [b"two"])]))
@@ -366,6 +375,7 @@ CONTRACT: list[Callable[[Storage], None]] = [
     a_settlement_of_an_earlier_epoch_changes_nothing,
     each_owner_gets_back_its_own,
     an_end_without_delivery_may_come_to_a_queued_delivery,
+    a_deferral_may_come_to_a_queued_delivery_that_says_so,
     a_second_end_of_one_delivery_is_stale,
     an_identity_that_comes_twice_is_refused_and_nothing_of_it_is_written,
     unrouted_deliveries_are_found_and_get_their_route,
