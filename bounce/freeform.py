@@ -30,7 +30,7 @@ _ADDRESS = rf"{_LOCAL}@(?:\[[0-9A-Za-z.:]{{2,60}}\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-
 _ANY = re.compile(_ADDRESS)
 _LEADING = re.compile(rf"^[ \t>*•·\-\"'\[(<]{{0,24}}(?:mailto:|smtp:|rfc822;[ ]?|c=.{{0,200}}?SMTP=)?({_ADDRESS})(.{{0,2000}})$", re.I)
 _TAIL = re.compile(
-    r"^[\"'>\])]{0,4}[;.]?\s{0,4}(?:$|[:\[(<=|–-]|\.\.\.|,\s?(?:error|\d)|on \w{3},|\d{3}\b"
+    r"^[\"'>\])]{0,4}[;.]?\s{0,4}(?:$|[:\[(<=|–-]|\.\.\.|,\s?(?:error|\d)|on \w{3},|(?:on|am|le|el|il|op|em) (?:\w{2,4}\.?,? ?)?\d|\d{3}\b"
     r"|(?:invalid|error|unknown|mailbox|user|unable|host|recipient|quota)\b)",
     re.I,
 )
