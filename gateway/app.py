@@ -23,7 +23,7 @@ from config.settings import Settings
 from gateway.admin.console import Console
 from gateway.admin.server import ControlServer
 from gateway.calls import Closed, Message, Permit
-from gateway.compose.composer import Composer
+from gateway.compose.composer import REMEMBERED, Composer
 from gateway.compose.domains import Domains
 from gateway.compose.keyring import Keyring, KeyringError, load_keyring, load_token_keys
 from gateway.compose.return_path import return_path
@@ -31,6 +31,7 @@ from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
 from gateway.core.reporting import Reporting
 from gateway.core.snapshot import Snapshot
+from gateway.delivery.hand import IN_HAND
 from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
 from gateway.delivery.route import Route, Router, Unroutable
@@ -116,7 +117,7 @@ class Gateway:
     def _build(self, settings: Settings, keyring: Keyring) -> None:
         self.token_keys: TokenKeys = load_token_keys(self.data)
         self.writer = Writer(self.spool)
-        self.composer = Composer(settings, keyring, self.hostname, self._clock)
+        self.composer = Composer(settings, keyring, self.hostname, self._clock, self.metrics.signed)
         self.resolver = Resolver(settings.dns, self._clock, self.metrics.asked_dns)
         self.router = Router(settings, self.resolver, self.hostname, self._clock)
         self.network = Network(self.hostname, self._clock, self._random)
@@ -265,8 +266,14 @@ class Gateway:
 
     def _extra_bounds(self) -> list[Bound]:
         known, most = self.router.fullness
+        asked, remembered = self.resolver.fullness
+        clients = sum(listener.limits.connections for listener in self.settings.listener)
         return [
             Bound("routes", known, most),
+            Bound("dns", asked, remembered),
+            Bound("prepared", self.composer.remembered[0], REMEMBERED),
+            Bound("signing", self.composer.waiting, IN_HAND * self.settings.sending.connections),
+            Bound("clients", self.door.open_connections, clients),
             Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
             Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),
         ]

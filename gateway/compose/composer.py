@@ -81,10 +81,18 @@ def _unsendable(enhanced: str, text: str, category: Category, fault: Fault) -> U
 
 
 class Composer:
-    """See the module. `clock` gives Unix time; `hostname` is the name in Received."""
+    """See the module. `clock` gives Unix time; `hostname` is the name in Received; `signed` is told the algorithm of each signature."""
 
-    def __init__(self, settings: Settings, keyring: Keyring, hostname: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        keyring: Keyring,
+        hostname: str,
+        clock: Callable[[], float],
+        signed: Callable[[str], None] = lambda algorithm: None,
+    ) -> None:
         self._clock = clock
+        self._signed = signed
         self._pool = Pool(settings.sending.signing_threads, "signing")
         self._prepared: collections.OrderedDict[tuple[int, bool], _Prepared] = collections.OrderedDict()
         self._octets = 0
@@ -107,6 +115,11 @@ class Composer:
     def remembered(self) -> tuple[int, int]:
         """Prepared messages kept, and octets of bodies with them: for the gauges."""
         return len(self._prepared), self._octets
+
+    @property
+    def waiting(self) -> int:
+        """Signatures and large messages that wait for a thread."""
+        return self._pool.waiting()
 
     async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes) -> Composed | Unsendable:
         """What `assignment` sends to a next hop that offers 8BITMIME (`eight_bit_ok`) and SMTPUTF8 (`utf8_ok`), or why it cannot."""
@@ -133,8 +146,12 @@ class Composer:
         now = self._clock()
         jobs = [dkim.unsigned(key, prepared, now) for key in keys]
         if not any(key.slow for key in keys):
-            return dkim.sign_all(jobs)
-        return await self._pool.submit(dkim.sign_all, jobs)
+            fields = dkim.sign_all(jobs)
+        else:
+            fields = await self._pool.submit(dkim.sign_all, jobs)
+        for key in keys:
+            self._signed(key.algorithm)
+        return fields
 
     async def _prepare_once(self, message: Message, content: bytes, seven_bit: bool) -> _Prepared:
         known = (message.id, seven_bit)

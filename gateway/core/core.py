@@ -162,7 +162,9 @@ class Core:
             self.unrouted.look_again,
             self._end_holds,
         )
-        self.outbox = Outbox(ports.spool, self.committer, settings.events, data, ports.on_outbox)
+        self.outbox = Outbox(
+            ports.spool, self.committer, settings.events, data, ports.on_outbox, lambda events: ports.observer.published("ndjson", events)
+        )
         self.acceptor = Acceptor(
             settings,
             self.identities,

@@ -31,6 +31,9 @@ class Observer(Protocol):
     def committed(self, size: int, seconds: float) -> None:
         """One transaction was written: messages and outcomes in it, and how long it took."""
 
+    def published(self, sink: str, events: int) -> None:
+        """Events were written to a sink, durably."""
+
     def returned(self, count: int) -> None:
         """Deliveries went back to the queue untouched."""
 

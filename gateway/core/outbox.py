@@ -80,11 +80,18 @@ class Outbox:
     """Moves events from the spool to the file."""
 
     def __init__(
-        self, spool: Spool, committer: Committer, settings: Events, folder: Path, on_trouble: Callable[[str | None], None]
+        self,
+        spool: Spool,
+        committer: Committer,
+        settings: Events,
+        folder: Path,
+        on_trouble: Callable[[str | None], None],
+        on_published: Callable[[int], None],
     ) -> None:
         self._spool = spool
         self._committer = committer
         self._on_trouble = on_trouble
+        self._on_published = on_published
         self._file = None if settings.file is None else EventFile(folder / settings.file, settings.rotate_size, settings.rotate_keep)
         self._position = int(spool.note(POSITION) or b"0")
         self._seen: set[str] = set() if self._file is None else self._file.last_ids(2 * PAGE)
@@ -135,7 +142,9 @@ class Outbox:
         if not page:
             return 0
         if self._file is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._file.append, self._unwritten(page))
+            lines = self._unwritten(page)
+            await asyncio.get_running_loop().run_in_executor(None, self._file.append, lines)
+            self._on_published(len(lines))
         self._position = page[-1][0]
         self._committer.note(Note(POSITION, b"%d" % self._position))
         self._committer.published(self._position)

@@ -99,6 +99,10 @@ class Reporting:
         if seconds > SLOW_COMMIT:
             log.commit_slow(seconds, size)
 
+    def published(self, sink: str, events: int) -> None:
+        """Events reached a sink."""
+        self._metrics.published(sink, events)
+
     def returned(self, count: int) -> None:
         """Deliveries went back untouched: nothing happened to them, so nothing is counted."""
 

@@ -295,3 +295,12 @@ def test_any_bytes_are_composed_or_unsendable(composer: Composer, content: bytes
         delivery = assignment(id=0, from_domain="ed.example", eight_bit=True, long_lines=True)
         answer = compose(composer, content, delivery, eight_bit_ok=eight_bit_ok)
         assert isinstance(answer, Unsendable) or b"".join(answer.parts).endswith(b"\r\n")
+
+
+def test_every_signature_is_counted_by_its_algorithm(settings: Settings, keys: Keys, tmp_path: Path) -> None:
+    keys.write(tmp_path)
+    counted: list[str] = []
+    composer = Composer(settings, load_keyring(settings, tmp_path, "host.example"), "mx.gateway.example", lambda: 0.0, counted.append)
+    sent(composer, HEADER + b"\r\n" + BODY)
+    composer.close()
+    assert counted == ["rsa-sha256", "ed25519-sha256", "rsa-sha256"]

@@ -1,0 +1,64 @@
+"""The events file: every event once, whatever a crash left behind the position, and each counted when it is there."""
+
+import asyncio
+from pathlib import Path
+
+from config.settings import Events
+from gateway.core.outbox import POSITION, Outbox
+from mail.event import Event, EventKind, seal
+
+
+class Disk:
+    """A spool with events, and the committer that moves the position and drops what is published."""
+
+    def __init__(self, events: list[bytes], position: int = 0) -> None:
+        self._events = list(enumerate(events, start=1))
+        self._position = position
+        self.position = len(events)
+        self.kept_from = 0
+
+    def note(self, note: object) -> bytes | None:
+        """Read by name, as the spool; written by value, as the committer."""
+        if note == POSITION:
+            return b"%d" % self._position
+        return None
+
+    def events(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        return [row for row in self._events if row[0] > after][:limit]
+
+    def published(self, position: int) -> None:
+        self.kept_from = position
+
+
+def _sealed(number: int) -> bytes:
+    return seal(Event(id=f"d{number}.1", kind=EventKind.DELIVERED, at=0.0, time="", recipient="a@b.example", node="n"))
+
+
+def _publish(disk: Disk, folder: Path) -> int:
+    counted: list[int] = []
+
+    async def run() -> None:
+        outbox = Outbox(disk, disk, Events(), folder, lambda trouble: None, counted.append)  # type: ignore[arg-type]
+        outbox.start()
+        await outbox.close()
+        assert outbox.backlog == 0
+
+    asyncio.run(run())
+    return sum(counted)
+
+
+def test_each_event_is_written_once_and_counted(tmp_path: Path) -> None:
+    events = [_sealed(number) for number in range(2500)]
+    disk = Disk(events)
+    assert _publish(disk, tmp_path) == 2500
+    assert (tmp_path / Events().file).read_bytes().splitlines() == events  # type: ignore[operator]
+    assert disk.kept_from == 2500
+
+
+def test_lines_that_a_crash_left_behind_the_position_are_not_written_again(tmp_path: Path) -> None:
+    events = [_sealed(number) for number in range(10)]
+    file = tmp_path / Events().file  # type: ignore[operator]
+    file.write_bytes(b"\n".join(events[:6]) + b"\n" + events[6][:20])
+    assert _publish(Disk(events, position=3), tmp_path) == 4
+    whole = [line for line in file.read_bytes().splitlines() if line.endswith(b"}")]
+    assert whole == events
