@@ -1,7 +1,8 @@
 """The committer: turns acceptances, outcomes and events into one transaction at a time, and is the only one that writes the spool.
 
 Group commit without waiting for company: whatever has gathered while one transaction is written goes into the next; a lone client gets one
-commit a message. Only when commits are busy does the loop turn a few times before the next one gathers. Everybody who must know gets a future that ends after the bytes are on disk.
+commit a message. Only when commits are busy does the loop turn a few times before the next one gathers. Everybody who must know gets a
+future that ends after the bytes are on disk.
 
 Bad days. A full disk (`SpoolFull`): nothing of the transaction was written; acceptances are refused with `SpoolFull` (452 for the client)
 and the rest, which frees space, is tried again without them. Any other failure (`SpoolBroken`): what was written is unknown, so every
@@ -32,7 +33,6 @@ from gateway.spool.port import (
     Transaction,
     Written,
 )
-
 
 BUSY = 5
 """Messages and outcomes in a commit from which the next one lets the loop turn before it gathers."""
