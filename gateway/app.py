@@ -136,7 +136,7 @@ class Gateway:
             settings, self.core.accept, Watcher(self.metrics), self.hostname, self._clock, prefetch=self.router.prefetch
         )
         self.console = Console(self.core, self.status)
-        self.control = ControlServer(self.console, self.data, log.commanded)
+        self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
         self.snapshot = Snapshot(self.core, self.metrics, self.health.conditions, self._spool_octets, self._extra_bounds, self.health.beat)
         self._status: StatusServer | None = None
         self._keeper: asyncio.Task[None] | None = None

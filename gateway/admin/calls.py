@@ -109,4 +109,18 @@ class LaneName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reason: str = "suspended by an operator"
 
 
+CHANGING = frozenset(
+    {
+        "queue.retry",
+        "queue.reroute",
+        "queue.cancel",
+        "queue.expire",
+        "queue.hold",
+        "queue.release",
+        "lanes.suspend",
+        "lanes.resume",
+    }
+)
+"""Calls that change something when they are no dry run: these are logged."""
+
 Result = dict[str, Any]

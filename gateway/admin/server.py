@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.admin.calls import CallError
+from gateway.admin.calls import CHANGING, CallError
 from gateway.admin.console import Console
 from gateway.spool.port import SpoolError
 
@@ -34,10 +34,20 @@ class Request(msgspec.Struct, frozen=True):
 class ControlServer:
     """Serves the console on the socket."""
 
-    def __init__(self, console: Console, folder: Path, on_call: Callable[[str, dict[str, Any], str], None]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        folder: Path,
+        on_change: Callable[[str, dict[str, Any], str], None],
+        on_refused: Callable[[str, str], None],
+        on_bug: Callable[[str, BaseException], None],
+    ) -> None:
+        """`on_change` is told each call that changed something, with its result; looking and counting is nobody's news."""
         self._console = console
         self._path = folder / SOCKET
-        self._on_call = on_call
+        self._on_change = on_change
+        self._on_refused = on_refused
+        self._on_bug = on_bug
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -79,7 +89,11 @@ class ControlServer:
         try:
             result = await self._console.call(request.call, request.arguments)
         except (CallError, SpoolError) as error:
-            self._on_call(request.call, request.arguments, f"refused: {error}")
+            self._on_refused(request.call, str(error))
             return {"ok": False, "error": str(error)}
-        self._on_call(request.call, request.arguments, "done")
+        except Exception as bug:
+            self._on_bug("console", bug)
+            return {"ok": False, "error": "the gateway could not carry this out; its log says why"}
+        if request.call in CHANGING and not result.get("dry_run"):
+            self._on_change(request.call, request.arguments, str(result.get("touched", "done")))
         return {"ok": True, "result": result}

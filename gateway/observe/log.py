@@ -272,10 +272,12 @@ def publishing_failed(sink: str, error: str, waiting: int) -> None:
 
 
 def commanded(name: str, arguments: dict[str, Any], result: str) -> None:
-    """An operator's command changed something."""
-    lines.info("command", name=name, arguments=arguments, result=cut(result))
+    """An operator's command changed something. `result` is how many deliveries it touched, or "done"."""
+    given = {key: value for key, value in arguments.items() if value}
+    bounded = given if len(str(given)) <= lines.LONGEST_TEXT else cut(str(given))
+    lines.info("command", name=name, arguments=bounded, result=cut(result))
 
 
 def command_failed(name: str, error: str) -> None:
     """An operator's command could not be carried out."""
-    lines.warning("command failed", name=name, error=cut(error))
+    lines.warning("command failed", name=cut(name), error=cut(error))

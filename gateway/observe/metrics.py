@@ -214,7 +214,7 @@ class Metrics:
         self._child("mailwright_signatures_total", algorithm).inc()
 
     def asked_dns(self, result: str) -> None:
-        """A question was answered: `cache`, `joined` (another waited already), `answer`, `missing`, `stale` or `failure`."""
+        """A question to the cache: `hit`, `joined` (another waited already), `asked`; and what asking came to: `stale` or `trouble`."""
         self._child("mailwright_dns_questions_total", result).inc()
 
     # The core.
