@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 ARGS ?=
 
-.PHONY: setup demo test check bench docs clean
+.PHONY: setup demo test check bench docs fuzz clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,10 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m bench.relay $(ARGS)
+
+# Ten minutes of coverage-guided fuzzing of what reads mail that comes back (ARGS="--seconds 60" for less).
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.judgement $(ARGS)
 
 # Pages that are written from the code; tests fail when they are old.
 docs: setup
