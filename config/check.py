@@ -1,7 +1,7 @@
 """`mailwright check`: what the configuration means, in a few lines, and what looks unwise in it.
 
-Errors are the loader's matter; here everything is allowed, and some of it deserves a word. Reads the modes of key files and nothing else:
-no DNS, no sockets. `mailwright doctor` is meant to look outside.
+Errors are the loader's matter; here everything is allowed, and some of it deserves a word. Reads the modes of TLS key files and nothing
+else: no DNS, no sockets. DKIM keys are read, and judged, by `gateway.compose.keyring`.
 """
 
 import ipaddress
@@ -112,10 +112,7 @@ def _about_keys(settings: Settings) -> Iterator[str]:
     for domain in settings.domain:
         if not domain.dkim and not settings.gateway.dkim and domain.without_key != "refuse":
             yield f"mail from {domain.name} leaves without a signature: `mailwright dkim generate {domain.name.removeprefix('*.')}`"
-    files = [("gateway", key.file) for key in settings.gateway.dkim]
-    files += [(domain.name, key.file) for domain in settings.domain for key in domain.dkim]
-    files += [(listener.name, listener.key) for listener in settings.listener if listener.key is not None]
-    for owner, file in files:
+    for owner, file in [(listener.name, listener.key) for listener in settings.listener if listener.key is not None]:
         try:
             mode = file.stat().st_mode
         except OSError:

@@ -133,7 +133,13 @@ class Gateway:
         self.recovery_seconds = time.monotonic() - begun
         log.recovered(found.epoch, found.clean, found.returned, len(found.flows), self.recovery_seconds)
         self.door = SubmissionDoor(
-            settings, self.core.accept, Watcher(self.metrics), self.hostname, self._clock, prefetch=self.router.prefetch
+            settings,
+            self.core.accept,
+            Watcher(self.metrics),
+            self.hostname,
+            self._clock,
+            prefetch=self.router.prefetch,
+            unsignable=self.composer.unsignable,
         )
         self.console = Console(self.core, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)

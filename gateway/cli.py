@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from config.load import Configuration
-from gateway.commands.console import USAGE, fail, print_json, read_settings
+from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
 from gateway.commands.judgement import bounce, fbl
 from gateway.commands.keys import account, dkim
 from gateway.commands.queue import lanes, queue
@@ -80,13 +80,18 @@ def serve(config: Config = None) -> None:
 def check(
     config: Config = None, strict: Annotated[bool, typer.Option("--strict", help="A warning ends with exit code 1.")] = False
 ) -> None:
-    """Read the configuration and say what it means and what looks unwise."""
+    """Read the configuration and its keys, and say what it means and what looks unwise."""
     from config.check import summary, warnings
+    from gateway.compose.keyring import KeyringError, load_keyring
 
     settings, path = read_settings(config)
+    try:
+        keyring = load_keyring(settings, Path(), "gateway.invalid")
+    except KeyringError as error:
+        fail(str(error), CONFIG)
     for line in summary(settings, path):
         typer.echo(line)
-    found = list(warnings(settings))
+    found = [*warnings(settings), *keyring.warnings]
     for warning in found:
         typer.echo(f"warning: {warning}", err=True)
     if found and strict:

@@ -121,6 +121,10 @@ class Composer:
         """Signatures and large messages that wait for a thread."""
         return self._pool.waiting()
 
+    def unsignable(self, from_domain: str) -> bool:
+        """Whether mail From this domain is refused because no key signs it: the door asks, so that nobody learns it by a bounce."""
+        return self._keyring.signers(from_domain).refused
+
     async def compose(self, assignment: Assignment, *, eight_bit_ok: bool, utf8_ok: bool, content: bytes) -> Composed | Unsendable:
         """What `assignment` sends to a next hop that offers 8BITMIME (`eight_bit_ok`) and SMTPUTF8 (`utf8_ok`), or why it cannot."""
         message = assignment.message

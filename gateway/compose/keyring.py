@@ -134,8 +134,8 @@ def _load(entry: DkimKey, name: str, file: Path, place: str, warnings: list[str]
     bits = getattr(key.private, "key_size", GOOD_RSA)
     if bits < GOOD_RSA:
         warnings.append(f"{place}: selector {entry.selector}: RSA key of {bits} bits; use {GOOD_RSA} (RFC 8301 section 3.2)")
-    if mode & 0o077:
-        warnings.append(f"{place}: {file}: others may read the private key; chmod 600 it")
+    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        warnings.append(f"{place}: {file}: others may read or change the private key; chmod 600 or 640")
     return key
 
 

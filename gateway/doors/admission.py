@@ -50,6 +50,8 @@ class Handing(msgspec.Struct, frozen=True, gc=False):
     facts: Facts
     size: int
     refuse_long_lines: bool
+    unsignable: bool = False
+    """The configuration refuses mail From its domain, because no key signs it (`without_key = "refuse"`)."""
 
 
 NOBODY = Refusal(Reply(530, "log in first", "5.7.0"), "no-account")  # RFC 4954 section 6
@@ -61,6 +63,7 @@ HEADER_TOO_LARGE = Refusal(Reply(554, "the header is too large", "5.6.0"), "head
 NO_FROM = Refusal(Reply(550, "the message has no From address", "5.7.1"), "from")
 FROM_UNREADABLE = Refusal(Reply(550, "the From field cannot be read", "5.7.1"), "from")
 FROM_NOT_OWNED = Refusal(Reply(550, "this account may not send mail From this domain", "5.7.1"), "from")
+NO_KEY = Refusal(Reply(550, "mail From this domain is not sent without a DKIM key, and it has none", "5.7.1"), "no-key")
 LOOP = Refusal(Reply(554, "too many hops; the message goes in circles", "5.4.6"), "loop")
 LONG_LINE = Refusal(Reply(554, "a line has over 998 octets", "5.6.0"), "long-line")  # RFC 5322 section 2.1.1
 
@@ -106,6 +109,10 @@ def _owns_from(moment: Handing) -> Refusal | None:
     return None if all(domain in owned for domain in domains) else FROM_NOT_OWNED
 
 
+def _signable(moment: Handing) -> Refusal | None:
+    return NO_KEY if moment.unsignable else None
+
+
 def _no_loop(moment: Handing) -> Refusal | None:
     return LOOP if moment.facts.received > MOST_RECEIVED else None
 
@@ -118,7 +125,7 @@ def _line_length(moment: Handing) -> Refusal | None:
 
 AT_MAIL: tuple[Callable[[Sending], Refusal | None], ...] = (_has_account, _owns_sender, _declared_size)
 AT_RECIPIENT: tuple[Callable[[Addressing], Refusal | None], ...] = (_not_literal, _recipients)
-AFTER_DATA: tuple[Callable[[Handing], Refusal | None], ...] = (_size, _header, _owns_from, _no_loop, _line_length)
+AFTER_DATA: tuple[Callable[[Handing], Refusal | None], ...] = (_size, _header, _owns_from, _signable, _no_loop, _line_length)
 
 
 def judge_sender(moment: Sending) -> Refusal | None:

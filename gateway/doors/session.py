@@ -180,7 +180,9 @@ class SubmissionSession:
             self._forget()
             return replies.TROUBLE
         found = facts(content)
-        refusal = judge_message(Handing(account, found, len(content), self._listener.long_lines == "refuse"))
+        authors = found.from_domains
+        unsignable = bool(authors and self._door.unsignable(authors[0]))
+        refusal = judge_message(Handing(account, found, len(content), self._listener.long_lines == "refuse", unsignable))
         if refusal is not None:
             self._forget()
             return self._refused(event, refusal)

@@ -30,7 +30,8 @@ Accept = Callable[[Submission], Awaitable[Committed | Refused]]
 
 
 class SubmissionDoor:
-    """All listeners for applications. `clock` gives Unix seconds; `prefetch` is told each accepted recipient's domain; `pause` waits."""
+    """All listeners for applications. `clock` gives Unix seconds; `prefetch` is told each accepted recipient's domain; `pause` waits;
+    `unsignable` says whether mail From a domain is refused because it has no key."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class SubmissionDoor:
         clock: Callable[[], float] = time.time,
         prefetch: Callable[[str], None] = lambda domain: None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        unsignable: Callable[[str], bool] = lambda domain: False,
     ) -> None:
         self.accept = accept
         self.observe = observe
@@ -48,6 +50,7 @@ class SubmissionDoor:
         self.clock = clock
         self.prefetch = prefetch
         self.pause = pause
+        self.unsignable = unsignable
         self.authenticator = Authenticator()
         self.budget = Budget(settings.gateway.reception_memory)
         self.connections: Counter[str] = Counter()

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from typer.testing import CliRunner
 
 from config.load import load
@@ -98,6 +100,21 @@ def test_check_prints_what_the_configuration_means(folder: Path) -> None:
     assert "account        default: no password, domains any" in out
     assert "warning: account default may send as any domain" in err
     assert _run("check", "--strict", folder=folder)[0] == 1
+
+
+def test_check_reads_the_dkim_keys(folder: Path) -> None:
+    file, key = folder / "mailwright.toml", folder / "old.pem"
+    file.write_text(file.read_text() + '[[domain]]\nname = "shop.example"\ndkim = [{ selector = "s1", file = "old.pem" }]\n')
+    private = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    code, _, err = _run("check", folder=folder)
+    assert code == 0
+    assert "warning: domain shop.example: selector s1: RSA key of 1024 bits; use 2048" in err
+    key.write_bytes(b"no key")
+    code, out, err = _run("check", folder=folder)
+    assert code == 78
+    assert "domain shop.example: selector s1" in err
+    assert out == ""
 
 
 def test_a_bad_configuration_ends_every_command_with_78_and_every_problem(folder: Path) -> None:

@@ -117,6 +117,8 @@ def test_who_signs_is_the_configurations_choice(composer: Composer, keys: Keys) 
     assert signed_by("gateway.example") == "gateway.example"
     assert signed_by("unsigned.example") == ""
     assert refusal(composer, HEADER + b"\r\n", assignment(from_domain="refused.example")) == "5.7.1"
+    assert composer.unsignable("refused.example")
+    assert not composer.unsignable("unsigned.example")
 
 
 @pytest.mark.parametrize("eight_bit_ok", [True, False])

@@ -57,7 +57,8 @@ def test_what_is_unwise_gets_a_word(tmp_path: Path, text: str, expected: str) ->
 def test_a_key_that_others_can_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "shop.pem").touch()
     (tmp_path / "shop.pem").chmod(0o644)
-    assert any("can be read or changed by others" in line for line in _load(tmp_path, GOOD))
+    listener = '[[listener]]\ntls = "starttls"\ncertificate = "shop.pem"\nkey = "shop.pem"\n'
+    assert any("can be read or changed by others" in line for line in _load(tmp_path, GOOD + listener))
 
 
 def test_the_summary_names_what_was_read(tmp_path: Path) -> None:

@@ -84,6 +84,13 @@ def test_long_body_lines_are_refused_only_where_the_listener_says_so() -> None:
     assert judge_message(Handing(OWNER, found, 1000, refuse_long_lines=True)) == admission.LONG_LINE
 
 
+def test_mail_that_must_be_signed_and_cannot_be_is_refused_at_the_door() -> None:
+    found = facts(b"From: a@example.com\r\n\r\n")
+    assert judge_message(Handing(OWNER, found, 1000, refuse_long_lines=False, unsignable=True)) == admission.NO_KEY
+    foreign = facts(b"From: a@evil.example\r\n\r\n")
+    assert judge_message(Handing(OWNER, foreign, 1000, refuse_long_lines=False, unsignable=True)) == admission.FROM_NOT_OWNED
+
+
 def test_size_comes_before_what_the_header_says() -> None:
     assert judge_message(Handing(OWNER, facts(b""), 1001, refuse_long_lines=True)) == admission.TOO_LARGE
 

@@ -161,6 +161,18 @@ def test_messages_that_are_not_fit_to_send_are_refused(message: str, answer: str
     asyncio.run(story())
 
 
+def test_mail_from_a_domain_that_must_have_a_key_and_has_none_is_not_taken() -> None:
+    async def story() -> None:
+        async with opened(settings_of(domains=("example.com", "keyless.example"))) as house:
+            house.door.unsignable = lambda domain: domain == "keyless.example"
+            peer = await house.connect()
+            assert (await send(peer, MESSAGE.replace("news@example.com", "news@keyless.example"))).startswith("550 5.7.1")
+            assert (await send(peer)).startswith("250")
+            assert [taken.message.from_domain for taken in house.core.taken] == ["example.com"]
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(("policy", "answer"), [("reencode", "250"), ("refuse", "554 5.6.0")])
 def test_long_lines_are_marked_for_reencoding_or_refused(policy: str, answer: str) -> None:
     listener = Listener.model_validate({"address": "127.0.0.1:0", "long_lines": policy})
