@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
+
 _Stamp = tuple[int, int, int]
 
 
@@ -60,6 +62,15 @@ class Certificates:
         # A key with a passphrase would make OpenSSL ask on the terminal; an empty answer is an error instead.
         context.load_cert_chain(self._certificate, self._key, password=lambda: "")
         return context
+
+
+def expires(file: Path) -> str:
+    """When the first certificate in `file` (PEM) ends, as UTC text; "" when that cannot be read."""
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _stamp(file: Path) -> _Stamp:

@@ -4,8 +4,10 @@ Each method is called on the loop's thread, once for each fact, and must be quic
 report. Nothing here carries a password or the content of a message.
 """
 
+from pathlib import Path
 from typing import Protocol
 
+from gateway.doors.certificates import expires
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
 from mail.reply import Reply
@@ -75,7 +77,7 @@ class Watcher:
         if error:
             log.certificate_refused(listener, file, error)
         else:
-            log.certificate_loaded(listener, file, "")
+            log.certificate_loaded(listener, file, expires(Path(file)))
 
     def trouble(self, where: str, error: BaseException) -> None:
         log.bug(where, error)

@@ -5,8 +5,9 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from gateway.doors.certificates import Certificates
+from gateway.doors.certificates import Certificates, expires
 from tests.doors.house import write_certificate
 
 
@@ -58,3 +59,11 @@ def test_nothing_to_fall_back_on_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_bytes(os.urandom(10))
     with pytest.raises(OSError):
         Certificates(tmp_path / "empty.pem", None).context()
+
+
+def test_the_end_of_a_certificate_is_told(tmp_path: Path) -> None:
+    certificate, _ = write_certificate(tmp_path, "one")
+    known = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    assert expires(certificate) == known.isoformat().replace("+00:00", "Z")
+    certificate.write_text("nonsense")
+    assert expires(certificate) == ""
