@@ -25,6 +25,7 @@ class EventKind(enum.StrEnum):
     SUPPRESSED = "suppressed"
     SUPPRESSION_ADDED = "suppression_added"
     SUPPRESSION_REMOVED = "suppression_removed"
+    SUPPRESSION_IMPORTED = "suppression_imported"
     AUTO_REPLIED = "auto_replied"
     REPLIED = "replied"
     ADDRESS_CHANGED = "address_changed"
@@ -70,6 +71,24 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     duplicate_possible: bool = False
     suppression_proposed: bool = False
     tags: dict[str, str] = {}
+    entry: str = ""
+    """Suppression events: the entry that is added or removed."""
+    reason: str = ""
+    """Suppression events: why, one of contacts.suppression.Reason."""
+    scope: str = ""
+    """Suppression events: one of contacts.suppression.Scope; with account, stream and list, to whom the entry applies."""
+    list: str = ""
+    """The list within a stream that an unsubscription names."""
+    origin: str = ""
+    """Who said so: smtp, returns, feedback, one-click, operator, import, api …"""
+    evidence: str = ""
+    """Id of the event that caused this one."""
+    expires: float = 0.0
+    """When an entry ends by itself, Unix seconds; 0: never."""
+    batch: str = ""
+    """The import an entry came with."""
+    counts: dict[str, int] = {}
+    """An import's counts: read, added, merged, refused."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -1,0 +1,240 @@
+"""The suppression view on disk: `contacts.db` in the data folder, one SQLite file in WAL mode, read through SQLite and not held in memory.
+
+Two threads use it. The loop thread looks up (`reason`) and applies events at once (`apply`), to a small overlay in memory. One other
+thread carries the event log to disk (`catch_up`): entries and the position reached in the same transaction, on disk (fsync) when it
+returns. What has arrived there leaves the overlay. So `position` is safe to trim the log by, and after a crash the log behind it is
+applied again, which changes nothing twice.
+
+Promises: a lookup touches one place of the file, and none while the list is empty; memory is bounded by the page cache (`CACHE`) and by
+`MAX_PENDING` pending entries, beyond which `apply` writes through and waits for the disk. Raises StoreError where the file cannot be read
+or written: a lookup that cannot be made is an error, never "not suppressed". It does not publish and does not decide.
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from contacts.address import normal_form
+from contacts.database import opened, transaction, translated
+from contacts.key import AddressKeys, load_secret
+from contacts.rows import COLUMNS, entry_of, row_of
+from contacts.suppression import MAX_ENTRIES, Added, Change, Entry, Removed, Rules, change_of
+from mail.address import Address
+from mail.event import Event, unseal
+
+MAX_PENDING = 65_536
+SLICE = 5_000
+"""Events in one transaction of `catch_up`, rows in one of a sweep."""
+_MARK = b'"suppression_'
+"""Only lines with it are decoded: most events are not about suppression."""
+
+_LOOKUP = f"SELECT {COLUMNS} FROM suppression WHERE key = ? LIMIT {MAX_ENTRIES}"
+_ADD_UNLESS_REMOVED = (
+    f"INSERT INTO suppression (key, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
+    " WHERE NOT EXISTS (SELECT 1 FROM removed WHERE id = ?2) ON CONFLICT DO NOTHING"
+)
+_REACHED = "INSERT INTO reached (log, position) VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
+
+
+class CaughtUp(msgspec.Struct, frozen=True):
+    """What `catch_up` did: position on disk now, events that changed the view, lines that are no events (skipped; report them)."""
+
+    position: int
+    changed: int
+    damaged: int
+
+
+class SuppressionStore:
+    """The view. `clock` gives Unix seconds; `vfs` names SQLite's file layer, for tests."""
+
+    def __init__(self, folder: Path, rules: Rules, clock: Callable[[], float], vfs: str | None = None) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        self.rules = rules
+        self._clock = clock
+        self._writing = threading.Lock()
+        path = folder / "contacts.db"
+        known = path.exists() and path.stat().st_size > 0
+        self.keys = AddressKeys(load_secret(folder / "contacts.key", create=not known))
+        self._writer = opened(path, vfs, check=self.keys.check_value())
+        self._reader = opened(path, vfs, reads_only=True)
+        self._reached: dict[str, int] = dict(self._rows("SELECT log, position FROM reached"))
+        self._overlay: dict[bytes, dict[str, Entry | None]] = {}
+        self._pending = 0
+        self._arrived: deque[tuple[bytes, str, bool]] = deque()
+        self._empty = not self._rows("SELECT 1 FROM suppression LIMIT 1")
+        self._staged: frozenset[int] = frozenset()
+        self.refresh_batches()
+
+    # -- looking up: loop thread
+
+    def reason(self, account: str, stream: str, recipient: Address, name: str = "") -> str | None:
+        """Why mail of this account and stream (and list `name`) must not go to `recipient`, or None. Raises StoreError."""
+        if self._arrived:
+            self._forget_arrived()
+        if self._empty and not self._overlay:
+            return None
+        found = self._find(self.keys.of(normal_form(recipient)))
+        return self.rules.reason(found, account, stream, name, self._clock()) if found else None
+
+    def entries(self, recipient: Address) -> list[Entry]:
+        """Every entry of `recipient` with its evidence, expired ones too, oldest first."""
+        self._forget_arrived()
+        found = self._find(self.keys.of(normal_form(recipient)), whole=True)
+        return sorted(found, key=lambda entry: (entry.created, entry.id))
+
+    def apply(self, event: Event) -> list[Change]:
+        """Take an event in at once, before it is on this disk. Returns what changed; nothing for what was known already."""
+        self._forget_arrived()
+        change = change_of(event)
+        if change is None:
+            return []
+        pending: Entry | None = None
+        match change:
+            case Added(pending):
+                key, identity = self.keys.of(pending.address), pending.id
+            case Removed(address, identity):
+                key = self.keys.of(address)
+        if self._knows(key, identity, pending):
+            return []
+        if self._pending >= MAX_PENDING:
+            self._write([change], None, 0)
+        else:
+            mine = self._overlay.setdefault(key, {})
+            self._pending += identity not in mine
+            mine[identity] = pending
+        return [change]
+
+    @property
+    def pending(self) -> int:
+        """Entries in memory that are not yet in the file; its bound is MAX_PENDING."""
+        return self._pending
+
+    def _knows(self, key: bytes, identity: str, entry: Entry | None) -> bool:
+        """Whether this addition (or removal: None) is old news: an addition is, too, when its entry was removed."""
+        mine = self._overlay.get(key, {})
+        if identity in mine and (entry is not None or mine[identity] is None):
+            return True
+        if self._rows("SELECT 1 FROM removed WHERE id = ?", (identity,)):
+            return True
+        return entry is not None and bool(self._rows("SELECT 1 FROM suppression WHERE key = ? AND id = ?", (key, identity)))
+
+    def _find(self, key: bytes, *, whole: bool = False) -> list[Entry]:
+        pending = self._overlay.get(key)
+        rows = self._rows(_LOOKUP, (key,))
+        if not rows and not pending:
+            return []
+        found = {row[0]: entry_of(row, self._batch_id(row[10]) if whole else "") for row in rows if row[10] not in self._staged}
+        for identity, entry in (pending or {}).items():
+            if entry is None:
+                found.pop(identity, None)
+            else:
+                found[identity] = entry
+        return list(found.values())
+
+    def _forget_arrived(self) -> None:
+        """What is in the file is no longer needed in memory. A removal that is pending is not ended by the addition before it."""
+        while self._arrived:
+            key, identity, removal = self._arrived.popleft()
+            mine = self._overlay.get(key)
+            if mine is None or identity not in mine or (mine[identity] is None) != removal:
+                continue
+            del mine[identity]
+            self._pending -= 1
+            if not mine:
+                del self._overlay[key]
+
+    def _batch_id(self, number: int) -> str:
+        found = self._rows("SELECT id FROM batch WHERE number = ?", (number,)) if number else []
+        return str(found[0][0]) if found else ""
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with translated("read"):
+            return self._reader.execute(sql, values).fetchall()
+
+    # -- writing: one thread at a time
+
+    def catch_up(self, rows: Iterable[tuple[int, bytes]], log: str = "node") -> CaughtUp:
+        """Apply (position, line) rows of event log `log`, ascending, to the file. On disk when it returns. Raises StoreError: nothing of
+        the slice at hand was done, call again with the same rows."""
+        reached, changed, damaged = self.position(log), 0, 0
+        source: Iterator[tuple[int, bytes]] = iter(rows)
+        while page := list(itertools.islice(source, SLICE)):
+            changes: list[Change] = []
+            for position, line in page:
+                if position <= reached or _MARK not in line:
+                    continue
+                try:
+                    change = change_of(unseal(line))
+                except msgspec.DecodeError:
+                    damaged += 1
+                    continue
+                if change is not None:
+                    changes.append(change)
+            last = max(reached, page[-1][0])
+            if last > reached:
+                changed += self._write(changes, log, last)
+                reached = last
+        return CaughtUp(reached, changed, damaged)
+
+    def position(self, log: str = "node") -> int:
+        """How far `log` is applied, on disk. Cheap, from any thread."""
+        return self._reached.get(log, 0)
+
+    def reconcile(self, last: int, log: str = "node") -> bool:
+        """Told that `log` ends at `last` now: True when we were beyond it, so it is another log than the one we followed, and is read
+        again from its start."""
+        if self.position(log) <= last:
+            return False
+        with self._writing, transaction(self._writer) as writer:
+            writer.execute("DELETE FROM reached WHERE log = ?", (log,))
+        self._reached.pop(log, None)
+        return True
+
+    def _write(self, changes: list[Change], log: str | None, position: int) -> int:
+        """Changes and position in one transaction. How many of the changes were news."""
+        if any(isinstance(change, Added) for change in changes):
+            self._empty = False
+        keyed = [(self.keys.of(change.entry.address if isinstance(change, Added) else change.address), change) for change in changes]
+        with self._writing, transaction(self._writer) as writer:
+            news = sum(self._carry_out(writer, key, change) for key, change in keyed)
+            if log is not None:
+                writer.execute(_REACHED, (log, position))
+        if log is not None:
+            self._reached[log] = position
+        self._arrived.extend((key, *_token(change)) for key, change in keyed)
+        return news
+
+    @staticmethod
+    def _carry_out(writer: apsw.Connection, key: bytes, change: Change) -> bool:
+        """Whether it was news."""
+        match change:
+            case Added(entry):
+                writer.execute(_ADD_UNLESS_REMOVED, row_of(entry, key))
+                return writer.changes() > 0
+            case Removed(_, identity, at):
+                writer.execute("INSERT INTO removed (id, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (identity, at))
+                news = writer.changes() > 0
+                writer.execute("DELETE FROM suppression WHERE key = ? AND id = ?", (key, identity))
+                return news
+
+    def refresh_batches(self) -> None:
+        """Learn which imports are not whole."""
+        self._staged = frozenset(int(row[0]) for row in self._rows("SELECT number FROM batch WHERE whole = 0"))
+
+    def close(self) -> None:
+        """Close the file. What was not caught up is in the event log still."""
+        with self._writing, translated("close"):
+            self._reader.close()
+            self._writer.close()
+
+
+def _token(change: Change) -> tuple[str, bool]:
+    """Entry, and whether it is its removal: what tells the overlay that it is not needed any more."""
+    return (change.entry.id, False) if isinstance(change, Added) else (change.entry, True)
