@@ -244,6 +244,13 @@ class Controller:
         self._pull.call_line(known.lane, now)
         return homeless[::-1]
 
+    def untried(self, permit: int, item: Item, now: float) -> None:
+        """An item handed out will not be tried, and is the caller's again; its token returns."""
+        known = self._state.permits.get(permit)
+        if known is not None and self._pull.settle(known, item.id) is not None:
+            self._pull.give_back(known, item)
+            self._pull.call_line(known.lane, now)
+
     def closed(self, permit: int, trouble: Verdict | None, host: str, now: float) -> list[Item]:
         """A connection ended; `trouble` tells why it could not be made or used at all. Items never reported are returned: the caller's."""
         state = self._state

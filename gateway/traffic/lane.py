@@ -1,10 +1,12 @@
 """One lane, (source, provider): its connections, its tokens and the line for them, what suspends it, and what we learned last.
 
-Two kinds of bad day, kept apart:
+Three kinds of bad day, kept apart:
 - *The provider dislikes us* (a real reply of category rate-limited or ip-reputation whose fault is not the recipient's or the content's):
   the whole lane pauses, `pause` (30 s) growing to 15 minutes. Synthetic replies never do this.
 - *A route cannot be reached* (no connection, broken greeting, TLS): after `FAILURES` in a row that route pauses on this lane, 30 s growing
   to 30 minutes; other routes go on.
+- *This machine does not have the source's address* (our own doing: category network, fault config): the whole lane pauses at once, for a
+  minute or two, and is tried again by one connection; other sources go on.
 Every pause has an end and jitter; after one, a single connection proves the lane (or route) before the others return. Failures that arrive
 during a pause, from attempts that were already under way, do not lengthen the next one.
 
@@ -21,13 +23,15 @@ from gateway.calls import Lane, Permit
 from gateway.traffic.fair import Classes, Item, RouteQueue
 from gateway.traffic.limits import Limit
 from gateway.traffic.view import Cause
-from mail.outcome import Category, Fault
+from mail.outcome import Category, Fault, Verdict
 
 FAILURES = 3
 """Failed connections in a row that suspend a route."""
 ROUTE_PAUSE = (30.0, 1800.0)
 LONGEST_LANE_PAUSE = 900.0
 """First and longest pause; each doubles the one before. The first of a lane is the provider's setting `pause`."""
+SOURCE_PAUSE = 60.0
+"""Seconds, at least, of a lane whose source address is missing; at most twice as long."""
 FORGIVEN = 3600.0
 """Seconds after a pause, without trouble, in which its growth is forgotten."""
 PROVEN = 20
@@ -44,6 +48,11 @@ NOT_OURS = frozenset({Fault.RECIPIENT, Fault.CONTENT, Fault.SENDER_DOMAIN, Fault
 def is_about_the_lane(category: Category | None, fault: Fault | None, synthetic: bool) -> bool:
     """Whether a refusal speaks of this source at this provider, in the provider's own words."""
     return not synthetic and category in PAUSING and fault not in NOT_OURS
+
+
+def is_about_the_source(trouble: Verdict) -> bool:
+    """Whether a connection could not be made because this machine cannot send from the source's address."""
+    return trouble.category is Category.NETWORK and trouble.fault is Fault.CONFIG
 
 
 class Place(msgspec.Struct, gc=False):
@@ -224,6 +233,16 @@ class LaneState:
         self.suspend(until, f"{category}: {text[:200]}")
         self.proving = True
         self.cause = Cause(now, str(category or ""), str(fault or ""), text[:500], f"suspended for {until - now:.0f} s")
+        return True
+
+    def lack(self, trouble: Verdict, text: str, now: float, random: random.Random) -> bool:
+        """The source's address is missing: pause. False when the lane is suspended already."""
+        if self.suspended_until > now:
+            return False
+        until = now + SOURCE_PAUSE * (1.0 + random.random())
+        self.suspend(until, text[:200])
+        self.proving = True
+        self.cause = Cause(now, trouble.category.value, trouble.fault.value, text[:500], f"suspended for {until - now:.0f} s")
         return True
 
     def prove(self, route: str, delivered: bool) -> bool:

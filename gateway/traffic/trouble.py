@@ -1,11 +1,12 @@
 """What replies and broken connections do to lanes: the simple reactions of `lane`, carried through to permits and demand.
 
-Adaptation will live here. Today: a rate or reputation reply pauses the lane, failed connections pause a route on it, any real reply that
-is about something else proves both. It receives every report already, and each pause stores its cause for `lanes explain`.
+Adaptation will live here. Today: a rate or reputation reply pauses the lane, and so does a missing source address; failed connections
+pause a route on it; any real reply that is about something else proves both. It receives every report already, and each pause stores its
+cause for `lanes explain`.
 """
 
 from gateway.traffic.demand import Demand
-from gateway.traffic.lane import LaneState, PermitState, is_about_the_lane
+from gateway.traffic.lane import LaneState, PermitState, is_about_the_lane, is_about_the_source
 from gateway.traffic.state import State
 from mail.outcome import Category, Fault, Verdict
 
@@ -33,7 +34,10 @@ class Trouble:
     def broken(self, permit: PermitState, trouble: Verdict, host: str, now: float) -> None:
         """A connection could not be made or used."""
         text = f"{host}: {trouble.reply}" if host else str(trouble.reply)
-        if is_about_the_lane(trouble.category, trouble.fault, trouble.reply.synthetic):
+        if is_about_the_source(trouble):
+            if permit.lane.lack(trouble, str(trouble.reply), now, self._state.random):
+                self.empty(permit.lane)
+        elif is_about_the_lane(trouble.category, trouble.fault, trouble.reply.synthetic):
             self._disliked(permit.lane, trouble.category, trouble.fault, text, now)
         else:
             permit.lane.fail(permit.queue.route, trouble.category, trouble.fault, text, now, self._state.random)

@@ -15,6 +15,10 @@ NOW = 1_700_000_000.0
 REFUSED = Verdict(Reply(421, "connection refused", "4.4.1", synthetic=True), Category.NETWORK, Fault.NETWORK, phase=Phase.CONNECT)
 TOO_MANY = Verdict(Reply(421, "too many connections from your IP", "4.7.0"), Category.RATE_LIMITED, Fault.SENDER_IP, phase=Phase.BANNER)
 
+LACKING = Verdict(
+    Reply(451, "this machine cannot send from it", "4.3.5", synthetic=True), Category.NETWORK, Fault.CONFIG, phase=Phase.CONNECT
+)
+
 
 def settings(
     provider: Provider | None = None,

@@ -12,7 +12,7 @@ from gateway.calls import Lane, Opening, Wait
 from gateway.spool.port import Hold
 from gateway.traffic.controller import Controller, Item, Report
 from mail.outcome import Category, Fault
-from tests.traffic.stage import NOW, REFUSED, TOO_MANY, Stage, key, settings
+from tests.traffic.stage import LACKING, NOW, REFUSED, TOO_MANY, Stage, key, settings
 
 
 def limited(rate: float, burst: int = 1, **more: object) -> Stage:
@@ -578,6 +578,24 @@ def test_a_greeting_that_speaks_of_our_ip_pauses_the_lane_and_not_the_route() ->
     (view,) = stage.controller.lanes(NOW)
     assert view.suspended_until > NOW
     assert "too many connections" in view.why
+
+
+def test_a_source_that_the_machine_does_not_have_rests_at_once_and_other_sources_go_on() -> None:
+    stage = Stage(settings(sources=("s1", "s2")))
+    stage.flow(key(), 40)
+    stage.close(stage.open("s1"), LACKING)
+    stage.close(stage.open("s2"))
+    assert {opening.lane.source for opening in stage.demand()} == {"s2"}
+    view = next(view for view in stage.controller.lanes(NOW) if view.lane.source == "s1")
+    assert NOW + 60 <= view.suspended_until <= NOW + 120
+    assert "cannot send from it" in view.why
+    stage.now = view.suspended_until
+    again = [opening for opening in stage.demand() if opening.lane.source == "s1"]
+    assert len(again) == 1, "one connection finds out whether the address is back"
+    (item,) = stage.pull(stage.open("s1"))
+    permit = next(view.id for view in stage.controller.permits(stage.now) if view.lane.source == "s1")
+    stage.controller.report(permit, [Report(item.id, True)], stage.now)
+    assert next(view for view in stage.controller.lanes(stage.now) if view.lane.source == "s1").allowed == 4
 
 
 # Weights
