@@ -36,6 +36,7 @@ from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
 from gateway.delivery.route import Route, Router, Unroutable
 from gateway.delivery.session import run_session
+from gateway.delivery.watcher import SessionWatcher
 from gateway.doors.observer import Watcher
 from gateway.doors.submission import SubmissionDoor
 from gateway.observe import lines, log
@@ -74,21 +75,6 @@ class NobodySuppressed:
         return None
 
 
-class SessionWatcher:
-    """What sessions tell, carried to metrics and log."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def connected(self, source: str, provider: str, result: str) -> None:
-        """A connection was made, or not."""
-        self._metrics.connected(source, provider, result if result in ("plain", "tls") else "failed")
-
-    def faulted(self, what: str, error: BaseException) -> None:
-        """A bug or a broken part of ours."""
-        log.bug(what, error)
-
-
 class Gateway:
     """One gateway: everything it is made of, and its start, reload and stop."""
 
@@ -121,6 +107,7 @@ class Gateway:
         self.resolver = Resolver(settings.dns, self._clock, self.metrics.asked_dns)
         self.router = Router(settings, self.resolver, self.hostname, self._clock)
         self.network = Network(self.hostname, self._clock, self._random)
+        self.watcher = SessionWatcher(self.metrics)
         self.controller = Controller(settings, self._random)
         self._sources = {source.name: source for source in settings.source}
         self._domains = Domains(settings.domain)
@@ -180,8 +167,6 @@ class Gateway:
         return return_path(self.token_keys, delivery, message.sender, domain, self.domain, now)
 
     def _session(self, engine: Engine) -> Session:
-        watcher = SessionWatcher(self.metrics)
-
         async def session(permit: Permit) -> None:
             route = await self._route(permit, engine)
             if route is None:
@@ -195,7 +180,7 @@ class Gateway:
                 self.spool.content,
                 self.settings,
                 self._clock,
-                watcher,
+                self.watcher,
                 network=self.network,
             )
 
@@ -345,6 +330,7 @@ class Gateway:
         self.composer.reconfigure(settings, keyring, self.hostname)
         self.resolver.reconfigure(settings.dns)
         self.router.reconfigure(settings)
+        self.watcher.reconfigured()
         self.metrics.name_providers(provider.name for provider in settings.provider)
         self.core.reconfigure(settings)
         self.door.reconfigure(settings)

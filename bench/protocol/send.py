@@ -25,7 +25,7 @@ from gateway.delivery.network import Network
 from gateway.delivery.route import Host, Route
 from gateway.delivery.session import run_session
 from mail.address import Address
-from mail.outcome import Delivered
+from mail.outcome import Delivered, Verdict
 
 
 class Composer:
@@ -80,6 +80,12 @@ class Quiet:
 
     def connected(self, source: str, provider: str, result: str) -> None:
         return
+
+    def unconnected(self, source: str, provider: str, trouble: Verdict) -> None:
+        print("no connection:", trouble.reply, file=sys.stderr)
+
+    def no_overlap(self, host: str, why: str) -> None:
+        print("lost count:", why, file=sys.stderr)
 
     def faulted(self, what: str, error: BaseException) -> None:
         print(what, error, file=sys.stderr)

@@ -78,8 +78,7 @@ class Reporting:
         self._metrics.ended("", message.stream, "suppressed", reason)
 
     def connection_trouble(self, source: str, provider: str, host: str, outcome: Outcome) -> None:
-        """A connection could not be made or used."""
-        self._metrics.connected(source, provider, "failed")
+        """A connection could not be made or used. Sessions count it; here is its line."""
         if isinstance(outcome, Delivered):
             return
         verdict = outcome.verdict
@@ -105,6 +104,10 @@ class Reporting:
 
     def returned(self, count: int) -> None:
         """Deliveries went back untouched: nothing happened to them, so nothing is counted."""
+
+    def stale(self, deliveries: list[int]) -> None:
+        """Changes that changed nothing."""
+        log.changes_stale(deliveries)
 
     def tripped(self, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
         """A campaign rests at a provider."""

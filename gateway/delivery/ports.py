@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.calls import Assignment, Closed, Handout, Settle
 from gateway.compose.composer import Composed, Unsendable
+from mail.outcome import Verdict
 
 
 class CoreCalls(Protocol):
@@ -33,10 +34,16 @@ class Composer(Protocol):
 
 
 class SessionObserver(Protocol):
-    """Who watches sessions. Both must be quick and raise nothing."""
+    """Who watches sessions. All must be quick and raise nothing."""
 
     def connected(self, source: str, provider: str, result: str) -> None:
-        """A connection was made ("plain", "tls") or not (the category of the trouble)."""
+        """A connection was made: "plain" or "tls"."""
+
+    def unconnected(self, source: str, provider: str, trouble: Verdict) -> None:
+        """No connection could be made or used."""
+
+    def no_overlap(self, host: str, why: str) -> None:
+        """For a day no envelope follows a final dot to this host."""
 
     def faulted(self, what: str, error: BaseException) -> None:
         """A bug or a broken part of ours; the delivery was deferred."""

@@ -31,7 +31,7 @@ from gateway.delivery.opening import Opened, Opener, Troubled
 from gateway.delivery.ports import Composer, CoreCalls, SessionObserver
 from gateway.delivery.route import Route
 from gateway.smtp.client import Answered, ClientEvent, Ended, Farewell, GoAhead, Violation
-from mail.outcome import Outcome, Phase, Verdict
+from mail.outcome import Delivered, Outcome, Phase
 from mail.reply import Reply
 
 OVERLAP_PATIENCE: Final = 30.0
@@ -68,11 +68,12 @@ async def run_session(
         opened = await Opener(lane, route, source, provider, settings.sending, network, signal).open()
         if isinstance(opened, Troubled):
             closed = Closed(permit.id, opened.outcome, opened.host)
-            observe.connected(lane.source, lane.provider, _category(opened.outcome))
+            if not isinstance(opened.outcome, Delivered):
+                observe.unconnected(lane.source, lane.provider, opened.outcome.verdict)
             return
         closed = Closed(permit.id, None, opened.host)
         observe.connected(lane.source, lane.provider, "tls" if opened.tls else "plain")
-        session = Session(lane.provider, opened, clock, network, signal)
+        session = Session(lane.provider, opened, clock, network, signal, observe)
         hand = Hand(permit, opened, network.number(), core, composer, contents, provider.idle, clock, observe, session.may_overlap, signal)
         await session.run(hand)
     finally:
@@ -82,8 +83,11 @@ async def run_session(
 class Session:
     """An open connection at work. See the module."""
 
-    def __init__(self, provider: str, opened: Opened, clock: Callable[[], float], network: Network, signal: Signal) -> None:
+    def __init__(
+        self, provider: str, opened: Opened, clock: Callable[[], float], network: Network, signal: Signal, observe: SessionObserver
+    ) -> None:
         self._provider = provider
+        self._observe = observe
         self._opened = opened
         self._connection = opened.connection
         self._client = opened.connection.client
@@ -269,6 +273,8 @@ class Session:
         """What the end of the dialogue means for what was on the wire. True: nothing was, and QUIT may be said."""
         job = self._current
         if self._lost_count(job):
+            if not self._no_overlap.holds(self._opened.host):
+                self._observe.no_overlap(self._opened.host, self._violation or self._connection.why)
             self._no_overlap.note(self._opened.host)
         if job is None:
             return not self._violation and self._client.may_begin
@@ -319,8 +325,3 @@ class Session:
         if self._connection.late:
             return own(Own.TIMEOUT, f"{self._opened.host} was silent for too long", phase)
         return own(Own.LOST, f"{self._opened.host}: {self._connection.why}", phase)
-
-
-def _category(outcome: Outcome) -> str:
-    verdict: Verdict | None = getattr(outcome, "verdict", None)
-    return verdict.category.value if verdict is not None else ""

@@ -243,9 +243,9 @@ def campaign_held(*, account: str, campaign: str, provider: str, seconds: float,
     lines.warning("campaign held", account=account, campaign=campaign, provider=provider, seconds=round(seconds, 1), why=cut(why))
 
 
-def source_missing(source: str, address: str, error: str) -> None:
+def source_missing(source: str, error: str) -> None:
     """This machine does not have the address of a source; its lanes are suspended."""
-    lines.error("source address missing", source=source, address=address, error=cut(error))
+    lines.error("source address missing", source=source, error=cut(error))
 
 
 def no_overlap(host: str, why: str) -> None:
@@ -259,6 +259,11 @@ def no_overlap(host: str, why: str) -> None:
 def commit_failed(result: str, error: str) -> None:
     """`full`: clients get 452 until there is space. `broken`: the process ends and recovers at its start."""
     lines.error("commit failed", result=result, error=cut(error))
+
+
+def changes_stale(deliveries: list[int]) -> None:
+    """The spool left these deliveries as they were: somebody else had ended or taken them. Their events were not written."""
+    lines.error("changes stale", count=len(deliveries), deliveries=[to_text(delivery) for delivery in deliveries[:20]])
 
 
 def commit_slow(seconds: float, size: int) -> None:

@@ -58,6 +58,9 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition("mailwright_delivery_seconds", "histogram", "Time from acceptance to delivery.", ("stream",), _LONG),
     Definition("mailwright_connections_total", "counter", "Connections to next hops, by how they began.", ("source", "provider", "result")),
+    Definition(
+        "mailwright_source_missing", "gauge", "1 while this machine does not have the address of a source: its lanes rest.", ("source",)
+    ),
     Definition("mailwright_signatures_total", "counter", "DKIM signatures made.", ("algorithm",)),
     Definition("mailwright_dns_questions_total", "counter", "Questions to our DNS cache, by where the answer came from.", ("result",)),
     Definition("mailwright_commit_seconds", "histogram", "Duration of a commit with its fsync.", (), _SECONDS),
@@ -208,6 +211,10 @@ class Metrics:
     def connected(self, source: str, provider: str, result: str) -> None:
         """A connection was opened (`plain`, `tls`) or could not be (`failed`)."""
         self._child("mailwright_connections_total", source, self.provider(provider), result).inc()
+
+    def source_missing(self, source: str, missing: bool) -> None:
+        """This machine does not have a source's address, or has it again."""
+        self._child("mailwright_source_missing", source).set(missing)
 
     def signed(self, algorithm: str) -> None:
         """A signature was made."""

@@ -117,10 +117,17 @@ class PlainComposer:
 class Watcher:
     def __init__(self) -> None:
         self.results: list[str] = []
+        self.lost_count: list[str] = []
         self.errors: list[BaseException] = []
 
     def connected(self, source: str, provider: str, result: str) -> None:
         self.results.append(result)
+
+    def unconnected(self, source: str, provider: str, trouble: Verdict) -> None:
+        self.results.append(trouble.category.value)
+
+    def no_overlap(self, host: str, why: str) -> None:
+        self.lost_count.append(host)
 
     def faulted(self, what: str, error: BaseException) -> None:
         self.errors.append(error)

@@ -166,6 +166,18 @@ def test_a_reply_too_many_is_noticed_and_nothing_is_judged_by_it() -> None:
     assert net.no_overlap.holds("peer.example")
 
 
+def test_a_host_that_loses_count_is_told_once() -> None:
+    async def play() -> None:
+        net = network()
+        peer = Peer(dot=lambda line, count: b"250 2.0.0 taken\r\n500 5.5.2 pardon?\r\n" if count == 1 else None)
+        async with peer:
+            watcher = await session(Core(work(3)), route_to(peer.port), net=net)
+            again = await session(Core(work(3)), route_to(peer.port), net=net)
+        assert (watcher.lost_count, again.lost_count) == (["peer.example"], [])
+
+    asyncio.run(play())
+
+
 def test_words_that_are_no_reply_defer_the_message() -> None:
     core = run(Peer(mail=b"hello, who is there?\r\n"), work(1))
     assert core.outcome(1) == "deferred"

@@ -22,7 +22,8 @@ def test_every_method_moves_its_series() -> None:
     metrics.delivered("default", 12.0)
     metrics.connected("s1", "google", "tls")
     metrics.signed("rsa-sha256")
-    metrics.asked_dns("cache")
+    metrics.asked_dns("hit")
+    metrics.source_missing("s1", True)
     metrics.committed(8, 0.004)
     metrics.commit_failed("full")
     metrics.published("file", 5)
@@ -40,6 +41,7 @@ def test_every_method_moves_its_series() -> None:
         'mailwright_attempts_total{provider="google",source="s1"} 1.0',
         'mailwright_commit_failures_total{result="full"} 1.0',
         'mailwright_commit_failures_total{result="broken"} 0.0',
+        'mailwright_source_missing{source="s1"} 1.0',
         "mailwright_log_lines_dropped_total 2.0",
     ):
         assert line in text, line
