@@ -56,6 +56,7 @@ class Gathering:
     """What has been handed in since the last commit began, and who waits for it."""
 
     def __init__(self) -> None:
+        self.flows_removed: list[int] = []
         self.flows: list[NewFlow] = []
         self.changes: list[Change] = []
         self.releases: list[Release] = []
@@ -72,6 +73,7 @@ class Gathering:
     def transaction(self, acceptances: list[Acceptance]) -> Transaction:
         """As the spool takes it."""
         return Transaction(
+            flows_removed=self.flows_removed,
             flows=self.flows,
             acceptances=acceptances,
             changes=self.changes,
@@ -118,6 +120,7 @@ class Committer:
         on_commit: Callable[[int, float], None],
         on_full: Callable[[bool], None],
         on_damaged: Callable[[list[int]], None],
+        on_stale: Callable[[list[int]], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._writer = writer
@@ -127,6 +130,7 @@ class Committer:
         self._on_commit = on_commit
         self._on_full = on_full
         self._on_damaged = on_damaged
+        self._on_stale = on_stale
         self._monotonic = monotonic
         self._acceptances: deque[Accepting] = deque()
         self._gathering = Gathering()
@@ -183,6 +187,11 @@ class Committer:
     def flow(self, flow: NewFlow) -> None:
         """Remember a new flow; it is written before anything that names it."""
         self._gathering.flows.append(flow)
+        self._work.set()
+
+    def forget(self, flows: list[int]) -> None:
+        """These flows have no deliveries and are gone."""
+        self._gathering.flows_removed += flows
         self._work.set()
 
     def change(self, change: Change) -> None:
@@ -333,6 +342,8 @@ class Committer:
         self.position = max(self.position, written.position)
         if written.damaged:
             self._on_damaged(written.damaged)
+        if written.stale:
+            self._on_stale(written.stale)
 
     def _set_full(self, full: bool) -> None:
         if full != self.full:

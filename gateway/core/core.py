@@ -24,7 +24,7 @@ from gateway.core.observer import Observer
 from gateway.core.outbox import Outbox
 from gateway.core.routing import UnroutedDeliveries
 from gateway.core.settlement import Settler
-from gateway.core.sweeps import Sweeper
+from gateway.core.sweeps import Operation, Sweeper
 from gateway.core.windows import FlowWindows
 from gateway.delivery.route import Route, Router
 from gateway.spool.port import FlowCount, Hold, NewFlow, Queued, Recovered, Selection, Spool, SpoolError
@@ -32,8 +32,8 @@ from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller
 from mail.identity import IdentitySource
 
-DOMAIN_HOLD_LOOK = 60.0
-"""Seconds after which a delivery to a domain that is held is looked at again."""
+DOMAIN_HOLD_LOOK = 300.0
+"""Seconds after which a delivery to a domain that is held is looked at again, unless the hold is released before."""
 
 
 class SpoolReader(Protocol):
@@ -89,6 +89,7 @@ class Core:
             on_commit=ports.observer.committed,
             on_full=ports.on_full,
             on_damaged=ports.on_damaged,
+            on_stale=ports.observer.stale,
             monotonic=ports.monotonic,
         )
         self.committer.position = self.recovered.position
@@ -130,6 +131,7 @@ class Core:
             settings.sending.window,
             self.engine.offered,
             lambda domain: self.unrouted.arrived(domain),
+            ports.on_bug,
         )
         self.engine.windows = self.windows
         self.engine.session = ports.session(self.engine)
@@ -161,6 +163,7 @@ class Core:
             ports.clock,
             self.unrouted.look_again,
             self._end_holds,
+            ports.on_bug,
         )
         self.outbox = Outbox(
             ports.spool, self.committer, settings.events, data, ports.on_outbox, lambda events: ports.observer.published("ndjson", events)
@@ -221,12 +224,27 @@ class Core:
 
     def release(self, hold: int) -> None:
         """Serve them again."""
-        self.holds.pop(hold, None)
+        released = self.holds.pop(hold, None)
         self.committer.unhold(hold)
         self._domain_holds = [one for one in self._domain_holds if one.id != hold]
         self.ports.controller.unhold(hold)
+        if released is not None and released.domain:
+            self._make_due(released)
         self.windows.look()
         self.engine.turn_soon()
+
+    def _make_due(self, hold: Hold) -> None:
+        """What a hold of a domain kept back is due at once: the hold had put it off, a look at a time."""
+        now = self.clock()
+        selection = Selection(
+            domain=hold.domain,
+            provider=hold.provider,
+            account=hold.account,
+            stream=hold.stream,
+            campaign=hold.campaign,
+            due_before=now + DOMAIN_HOLD_LOOK,
+        )
+        self.sweeper.begin(Operation(self.identities.next(now), "retry", selection, now, "released"))
 
     def _tripped(self, key: Key, trip: Trip) -> None:
         """Half of a campaign's mail is refused for what we are or send: it rests at that provider until the trip ends, by itself."""
@@ -243,9 +261,13 @@ class Core:
 
     def forget_flows(self, backlog: list[FlowCount]) -> None:
         """Flows without a delivery are forgotten after a while; `backlog` was counted a moment ago."""
-        needed = {count.number for count in backlog} | {held.flow for held in self.held.all()}
-        for flow in self.flows.forget(needed):
+        needed = {count.number for count in backlog} | {held.flow for held in self.held.all()} | self.windows.on_disk
+        forgotten = self.flows.forget(needed)
+        for flow in forgotten:
             self.ports.controller.drop_flow(flow)
+        if forgotten:
+            # From disk too: a flow that comes back gets a new number, and its key must not be there twice.
+            self.committer.forget(forgotten)
 
     def _held_flows(self, hold: Hold) -> list[int]:
         wanted = {held.flow for held in self.held.all() if held.permit == 0 and held.flow}

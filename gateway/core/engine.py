@@ -26,7 +26,7 @@ from gateway.spool.port import UNROUTED, Release
 from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller, Item, Report
 from mail.event import EventKind
-from mail.outcome import Category, Fault, Outcome
+from mail.outcome import Fault, Outcome
 
 CANCEL_PATIENCE = 2.0
 """Seconds a cancelled session gets to end."""
@@ -183,7 +183,8 @@ class Engine:
     def _hand_out(self, connection: Connection, item: Item, now: float) -> Assignment | None:
         """The last look before an attempt: its time may be over, or the recipient suppressed since it was accepted."""
         held = self._held.get(item.id)
-        if held is None:
+        if held is None:  # ended while it waited
+            self._controller.untried(connection.permit.id, item, now)
             return None
         reason = self._suppressed(held)
         until = self._held_back(held, now)
@@ -195,8 +196,7 @@ class Engine:
             self.windows.put_back(held, until)
         else:
             return self._handed(connection, held, item)
-        not_tried = Report(item.id, success=False, category=Category.EXPIRED, synthetic=True, text="not tried")
-        self._controller.report(connection.permit.id, [not_tried], now)
+        self._controller.untried(connection.permit.id, item, now)
         return None
 
     def _handed(self, connection: Connection, held: Held, item: Item) -> Assignment:

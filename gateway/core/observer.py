@@ -37,5 +37,8 @@ class Observer(Protocol):
     def returned(self, count: int) -> None:
         """Deliveries went back to the queue untouched."""
 
+    def stale(self, deliveries: list[int]) -> None:
+        """Outcomes or releases of deliveries that were not ours to change: they changed nothing, which is a bug of ours."""
+
     def tripped(self, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
         """A campaign was put on hold at a provider because too much of it is refused."""

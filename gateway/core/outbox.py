@@ -15,7 +15,7 @@ from pathlib import Path
 
 from config.settings import Events
 from gateway.core.committer import Committer
-from gateway.spool.port import Note, Spool
+from gateway.spool.port import Note, Spool, SpoolError
 from mail.event import unseal
 
 PAGE = 1000
@@ -121,8 +121,8 @@ class Outbox:
                 moved = await self._publish_page()
                 pause = PAUSE
                 self._on_trouble(None)
-            except OSError as error:
-                self._on_trouble(f"events file: {error.strerror}")
+            except (OSError, SpoolError) as error:
+                self._on_trouble(f"events file: {getattr(error, 'strerror', None) or error}")
                 moved, pause = 0, min(pause * 2, LONGEST_PAUSE)
             if moved == PAGE:
                 continue

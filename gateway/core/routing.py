@@ -15,6 +15,7 @@ from collections.abc import Callable
 from gateway.calls import AttemptFacts, Lane, Settlement
 from gateway.core.acceptance import flow_key
 from gateway.core.committer import Committer
+from gateway.core.duty import duty
 from gateway.core.flows import FlowRegistry
 from gateway.core.held import Held, held_from
 from gateway.core.observer import Observer
@@ -83,7 +84,9 @@ class UnroutedDeliveries:
     def start(self) -> None:
         """Begin; the first look takes what an earlier run left."""
         self._look_at = 0.0
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="routing")
+        self._task = asyncio.get_running_loop().create_task(
+            duty(self._run, lambda: self._committer.broken is not None, self._on_bug), name="routing"
+        )
 
     async def close(self) -> None:
         """Stop asking. What waits is on disk."""

@@ -4,7 +4,7 @@ Two kinds. By time: deliveries whose lifetime is over expire, and those whose so
 flow. By an operator: cancel, expire, retry, reroute of a selection; each is noted in the spool until it is done, so that a crash in the
 middle does not leave it half done: the next start goes on.
 
-Deliveries that a connection holds at that moment end by their attempt; those in a window are put back first.
+Deliveries that a connection holds at that moment end by their attempt; those in a window are touched there.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ from typing import Literal
 import msgspec
 
 from gateway.core.committer import Committer
+from gateway.core.duty import duty
 from gateway.core.flows import FlowRegistry, pool_flow
 from gateway.core.held import Held, HeldDeliveries, held_from
 from gateway.core.observer import Observer
 from gateway.core.settlement import Settled, Settler
 from gateway.core.windows import FlowWindows
 from gateway.spool.lifecycle import State
-from gateway.spool.port import UNROUTED, Note, Routed, Selection, Spool, SpoolError, Sweep
+from gateway.spool.port import UNROUTED, Note, Queued, Release, Routed, Selection, Spool, Sweep
 
 SLICE = 1000
 EVERY = 5.0
@@ -54,8 +55,9 @@ class Sweeper:
         settler: Settler,
         observer: Observer,
         clock: Callable[[], float],
-        on_rerouted: Callable[[], None],
+        on_due: Callable[[], None],
         on_time: Callable[[float], None],
+        on_bug: Callable[[BaseException], None],
     ) -> None:
         self._spool = spool
         self._committer = committer
@@ -65,17 +67,19 @@ class Sweeper:
         self.settler = settler
         self._observer = observer
         self._clock = clock
-        self._on_rerouted = on_rerouted
+        self._on_due = on_due
         self._on_time = on_time
-        self._unfinished: dict[int, Operation] = {}
+        self._on_bug = on_bug
+        noted = spool.note(OPERATIONS)
+        operations = msgspec.json.decode(noted, type=list[Operation]) if noted else []
+        self._unfinished = {operation.id: operation for operation in operations}
         self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self) -> None:
         """Begin the looks by time, and go on with operations that a crash interrupted."""
-        self._keep(asyncio.get_running_loop().create_task(self._by_time(), name="sweeps"))
-        noted = self._spool.note(OPERATIONS)
-        for operation in msgspec.json.decode(noted, type=list[Operation]) if noted else []:
-            self._unfinished[operation.id] = operation
+        keep = duty(self._by_time, lambda: self._committer.broken is not None, self._on_bug)
+        self._keep(asyncio.get_running_loop().create_task(keep, name="sweeps"))
+        for operation in self._unfinished.values():
             self._keep(asyncio.get_running_loop().create_task(self.carry_out(operation), name=f"operation {operation.id}"))
 
     async def close(self) -> None:
@@ -91,30 +95,25 @@ class Sweeper:
     # By time.
 
     async def _by_time(self) -> None:
-        try:
-            while True:
-                now = self._clock()
-                self._on_time(now)
-                self._put_back_expired(now)
-                while await self._expire_slice(now):
-                    pass
-                while await self._lapse_slice(now):
-                    pass
-                await asyncio.sleep(EVERY)
-        except SpoolError:
-            return
+        while True:
+            now = self._clock()
+            self._on_time(now)
+            self._expire_held(now)
+            while await self._expire_slice(now):
+                pass
+            while await self._lapse_slice(now):
+                pass
+            await asyncio.sleep(EVERY)
 
-    def _put_back_expired(self, now: float) -> None:
-        """Deliveries whose time ended in a window, behind a closed lane, go to disk with their window, where the slice finds them."""
+    def _expire_held(self, now: float) -> None:
+        """Deliveries whose time ended in a window, behind a closed lane, end here: the slice finds only those that are queued."""
         for flow in {held.flow for held in self._held.all() if held.permit == 0 and held.expires <= now}:
-            self._windows.withdraw(flow)
+            for held in self._windows.withdraw_ended(flow, now):
+                self._end(held, lambda held: self.settler.expire(held, now))
 
     async def _expire_slice(self, now: float) -> bool:
         page = self._spool.expiring(now, SLICE)
-        for queued in page:
-            self._end(held_from(queued), lambda held: self.settler.expire(held, now))
-        if page:
-            await self._committer.flush()
+        await self._end_page(page, lambda held: self.settler.expire(held, now))
         return len(page) == SLICE
 
     async def _lapse_slice(self, now: float) -> bool:
@@ -129,6 +128,12 @@ class Sweeper:
 
     # By an operator.
 
+    def begin(self, operation: Operation) -> None:
+        """As `operate`, for somebody who does not wait."""
+        self._unfinished[operation.id] = operation
+        self._note_unfinished()
+        self._keep(asyncio.get_running_loop().create_task(self.carry_out(operation), name=f"operation {operation.id}"))
+
     async def operate(self, operation: Operation) -> int:
         """Note the operation, carry it out; how many deliveries it touched."""
         self._unfinished[operation.id] = operation
@@ -140,12 +145,9 @@ class Sweeper:
 
     async def carry_out(self, operation: Operation) -> int:
         """Slice by slice until nothing matches any more."""
-        self._put_back(operation.selection)
+        touched = self._from_windows(operation)
         await self._committer.flush()
-        if operation.action in ("retry", "reroute"):
-            touched = await self._sweep(operation)
-        else:
-            touched = await self._end_all(operation)
+        touched += await (self._sweep(operation) if operation.action in ("retry", "reroute") else self._end_all(operation))
         self._unfinished.pop(operation.id, None)
         self._note_unfinished()
         await self._committer.flush()
@@ -154,11 +156,22 @@ class Sweeper:
     def _note_unfinished(self) -> None:
         self._committer.note(Note(OPERATIONS, msgspec.json.encode(list(self._unfinished.values()))))
 
-    def _put_back(self, selection: Selection) -> None:
-        """Windows of flows that may match go to disk, so that the sweep sees their deliveries."""
-        flows = {held.flow for held in self._held.all() if held.permit == 0 and matches(selection, held, self._provider(held))}
-        for flow in flows:
-            self._windows.withdraw(flow)
+    def _from_windows(self, operation: Operation) -> int:
+        """What matches in a window is touched there: put back, the feeder could have it again before the slices come by."""
+        if operation.action == "retry":
+            return 0  # what is in a window is due already
+        now, touched = self._clock(), 0
+        meant = [held for held in self._held.all() if held.permit == 0 and matches(operation.selection, held, self._provider(held))]
+        for held in meant:
+            self._held.remove(held.id)
+            if operation.action == "reroute":
+                self._committer.release(Release(held.id, now, UNROUTED))
+            else:
+                self._end(held, lambda held: self._ending(operation, held))
+            touched += 1
+        for flow in {held.flow for held in meant}:
+            self._windows.withdraw(flow)  # the rest of it goes to disk and comes back: windows keep no places for what is gone
+        return touched
 
     async def _sweep(self, operation: Operation) -> int:
         touched, after = 0, 0
@@ -169,22 +182,32 @@ class Sweeper:
                 break
             after = swept[-1]
         self._windows.look()
-        if operation.action == "reroute":
-            self._on_rerouted()
+        self._on_due()
         return touched
 
     async def _end_all(self, operation: Operation) -> int:
         touched, after = 0, 0
         while True:
             page = self._spool.find(operation.selection, after, SLICE)
-            for queued in page:
-                if queued.state is State.QUEUED:
-                    self._end(held_from(queued), lambda held: self._ending(operation, held))
-                    touched += 1
-            await self._committer.flush()
+            touched += await self._end_page(page, lambda held: self._ending(operation, held))
             if len(page) < SLICE:
                 return touched
             after = page[-1].id
+
+    async def _end_page(self, page: list[Queued], decide: Callable[[Held], Settled]) -> int:
+        """End those of `page` that are queued; how many."""
+        ending = [held_from(queued) for queued in page if queued.state is State.QUEUED]
+        if not ending:
+            return 0
+        for held in ending:
+            self._end(held, decide)
+        await self._committer.flush()
+        for held in ending:
+            # Leased by the commit that was being written while the page was read, and in a window now: it must not leave any more.
+            leased = self._held.get(held.id)
+            if leased is not None and leased.permit == 0:
+                self._held.remove(held.id)
+        return len(ending)
 
     def _ending(self, operation: Operation, held: Held) -> Settled:
         now = self._clock()
@@ -213,6 +236,6 @@ def matches(selection: Selection, held: Held, provider: str) -> bool:
     )
     if any(wanted and wanted != value for wanted, value in pairs):
         return False
-    if selection.ids and held.id not in selection.ids:
+    if selection.ids and held.id not in selection.ids and message.id not in selection.ids:
         return False
     return not selection.older_than or message.received_at < selection.older_than

@@ -13,9 +13,10 @@ import math
 from collections.abc import Callable
 
 from gateway.core.committer import Committer
+from gateway.core.duty import duty
 from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held, HeldDeliveries, held_from
-from gateway.spool.port import UNROUTED, Leased, LeaseRequest, Release, Spool, SpoolError
+from gateway.spool.port import UNROUTED, Leased, LeaseRequest, Release, Spool
 from gateway.traffic.controller import Controller, Item
 
 MOST_FLOWS_A_QUERY = 1000
@@ -40,6 +41,7 @@ class FlowWindows:
         window: int,
         on_offer: Callable[[int], None],
         on_unrouted: Callable[[str], None],
+        on_bug: Callable[[BaseException], None],
     ) -> None:
         self._controller = controller
         self._committer = committer
@@ -51,6 +53,7 @@ class FlowWindows:
         self._refill = max(1, window // 2)
         self._on_offer = on_offer
         self._on_unrouted = on_unrouted
+        self._on_bug = on_bug
         self._reserved: dict[int, int] = {}
         self._reserved_bytes = 0
         self._on_disk: dict[int, None] = {}
@@ -123,6 +126,25 @@ class FlowWindows:
                 self.put_back(held, now)
         return len(items)
 
+    def withdraw_ended(self, flow: int, now: float) -> list[Held]:
+        """Empty a window to the disk, all but the deliveries whose time is over: these are returned, and the caller's to end."""
+        ended: list[Held] = []
+        for item in self._controller.withdraw(flow):
+            held = self._held.get(item.id)
+            if held is None:
+                continue
+            if held.expires <= now:
+                self._held.remove(held.id)
+                ended.append(held)
+            else:
+                self.put_back(held, now)
+        return ended
+
+    @property
+    def on_disk(self) -> set[int]:
+        """Flows that the feeder means to lease from."""
+        return set(self._on_disk)
+
     def due_later(self, due: float) -> None:
         """Something on disk is due at `due`: look then."""
         # What is due earlier than the horizon would be missed by a look that begins there.
@@ -145,7 +167,8 @@ class FlowWindows:
 
     def start(self) -> None:
         """Begin to feed."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="feeder")
+        keep = duty(self._run, lambda: self._committer.broken is not None, self._on_bug)
+        self._task = asyncio.get_running_loop().create_task(keep, name="feeder")
 
     async def close(self) -> None:
         """Stop feeding; windows keep what they have."""
@@ -154,15 +177,12 @@ class FlowWindows:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        try:
-            while True:
-                now = self._clock()
-                if now >= self._next_due:
-                    self._see_due(now)
-                if not await self._lease(now):
-                    await self._sleep()
-        except SpoolError:
-            return  # the committer has told the application already
+        while True:
+            now = self._clock()
+            if now >= self._next_due:
+                self._see_due(now)
+            if not await self._lease(now):
+                await self._sleep()
 
     async def _sleep(self) -> None:
         """Until something is due or someone kicks. One timer for all flows."""

@@ -200,6 +200,8 @@ class Selection(msgspec.Struct, frozen=True, gc=False):
     campaign: str = ""
     older_than: float = 0.0
     """Accepted before this Unix time; 0 for any."""
+    due_before: float = 0.0
+    """Due before this Unix time; 0 for any."""
 
 
 class Sweep(msgspec.Struct, frozen=True, gc=False):
@@ -223,6 +225,8 @@ class Note(msgspec.Struct, frozen=True, gc=False):
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """Everything one commit writes, carried out in this order."""
 
+    flows_removed: list[int] = []
+    """Flows that are forgotten; one that has a delivery after all stays until the next start."""
     flows: list[NewFlow] = []
     acceptances: list[Acceptance] = []
     changes: list[Change] = []

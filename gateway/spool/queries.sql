@@ -21,6 +21,12 @@ VALUES [[(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
 INSERT INTO flow (number, provider, route, pool, account, stream, campaign, priority, only, without)
 VALUES [[(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
 
+-- name: flow.delete
+-- Flows without deliveries go.
+DELETE FROM flow WHERE number IN (SELECT value FROM carray(?))
+    AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.flow = flow.number AND state = 0)
+    AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.flow = flow.number AND state = 1)
+
 -- name: outbox.append
 -- Events, in the order given.
 INSERT INTO outbox (event) SELECT value FROM carray(?)

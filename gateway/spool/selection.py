@@ -38,4 +38,7 @@ def where(selection: Selection) -> tuple[str, list[Any]]:
     if selection.older_than:
         parts.append("delivery.id < ?")
         bindings.append(max(0, int((selection.older_than - EPOCH) * 1000)) << (NODE_BITS + SEQUENCE_BITS))
+    if selection.due_before:
+        parts.append("delivery.due < ?")
+        bindings.append(selection.due_before)
     return " AND ".join(parts) or "1", bindings

@@ -59,6 +59,7 @@ class Work:
         events: list[bytes] = []
         self.damaged = []
         self._next = self._known
+        self._each("flow.delete", transaction.flows_removed)
         if transaction.flows:
             self._add_flows(transaction.flows)
         if transaction.acceptances:

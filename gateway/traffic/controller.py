@@ -247,9 +247,8 @@ class Controller:
     def untried(self, permit: int, item: Item, now: float) -> None:
         """An item handed out will not be tried, and is the caller's again; its token returns."""
         known = self._state.permits.get(permit)
-        if known is not None and self._pull.settle(known, item.id) is not None:
-            self._pull.give_back(known, item)
-            self._pull.call_line(known.lane, now)
+        if known is not None:
+            self._pull.drop(known, item, now)
 
     def closed(self, permit: int, trouble: Verdict | None, host: str, now: float) -> list[Item]:
         """A connection ended; `trouble` tells why it could not be made or used at all. Items never reported are returned: the caller's."""
@@ -364,10 +363,7 @@ class Controller:
         return ready
 
     def wake(self, now: float) -> float:
-        """When to call `demand` (and then `ready`) again though nothing else happens; infinity for never.
-
-        Never before `now`, and once `demand` names nothing and `ready` nobody always later than it.
-        """
+        """When to call `demand` and `ready` again though nothing else happens: after `now` once they name nobody; infinity for never."""
         return max(now, self._state.timers.earliest())
 
     def export(self, now: float, horizon: float) -> bytes:

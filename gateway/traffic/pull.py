@@ -79,6 +79,12 @@ class Pull:
             destination = self._state.destinations[flow.key.provider]
             self._state.share(destination, flow.key.pool).give_back(permit.lane.source)
 
+    def drop(self, permit: PermitState, item: Item, now: float) -> None:
+        """The item will not be tried by anybody: it is the caller's again, and its token returns."""
+        if self.settle(permit, item.id) is not None:
+            self.give_back(permit, item)
+            self.call_line(permit.lane, now)
+
     def call_line(self, lane: LaneState, now: float) -> None:
         """A token may have come back, or a place in the line: who is first asks again."""
         if lane.line and lane.tokens(now) > 0:

@@ -11,8 +11,9 @@ import dns.resolver
 import pytest
 
 from gateway.compose.generate import Generated, generate
+from sandbox.provider import Received
 from sandbox.scenario import Mailboxes, Name
-from sandbox.world import Received, Sandbox
+from sandbox.world import Sandbox
 from tests.end_to_end.house import GROUND, OPEN_ACCOUNT, House, internet, serving
 
 TEXT = "Bonjour Zoé,\r\nl'été est là : « cœur », naïveté, 20 €.\r\n.une ligne qui commence par un point\r\n..deux\r\n"
@@ -103,7 +104,7 @@ def test_french_mail_verifies_and_reads_the_same_at_every_next_hop(stage: Stage,
     assert dkim.verify(content, dnsfunc=stage.txt)
     message = email.message_from_bytes(content, policy=email.policy.default)
     assert message["Subject"] == "Été à la librairie"
-    plain, html = message.iter_parts()  # type: ignore[attr-defined]
+    plain, html = message.iter_parts()
     assert plain.get_content().split() == TEXT.split()
     assert html.get_content().split() == HTML.split()
 
