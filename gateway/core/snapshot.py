@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.core.core import Core
+from gateway.core.resting import RestingLanes
 from gateway.observe.metrics import Bound, LaneGauge, Metrics, QueueView, View
 from gateway.spool.port import FlowCount, SpoolError
 
@@ -35,6 +36,7 @@ class Snapshot:
         self._extra_bounds = extra_bounds
         self._beat = beat
         self._forgot = core.ports.monotonic()
+        self._resting = RestingLanes()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -61,6 +63,8 @@ class Snapshot:
             self._metrics.show(self.picture(backlog))
             took = self._core.ports.monotonic() - begun
             for _ in range(int(max(EVERY, took * PATIENCE) / EVERY)):
+                now = self._core.clock()
+                self._resting.look(self._core.ports.controller.lanes(now), now)
                 await asyncio.sleep(EVERY)
                 self._beat()
 

@@ -234,7 +234,7 @@ def lane_suspended(*, source: str, provider: str, seconds: float, why: str) -> N
 
 
 def lane_resumed(*, source: str, provider: str, why: str) -> None:
-    """A lane sends again before its time."""
+    """A lane sends again."""
     lines.info("lane resumed", source=source, provider=provider, why=cut(why))
 
 
