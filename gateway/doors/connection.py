@@ -1,9 +1,8 @@
 """The transport glue of one client's connection: octets between a socket and `gateway.smtp.server`, questions to a `Visitor`.
 
 Promises: replies of a pipelined batch leave in one write; while an answer is owed or the client does not read, we stop reading once 64 KiB
-wait; a client that closes its half after the final dot still gets its message committed and answered; an answer that comes after the
-client has gone is still waited for, because the commit it speaks of is under way. There is no timer here: `check` is called by the
-listener's sweeper with the time.
+wait; a client that closes its half after the final dot still gets its message committed and answered; an answer that comes after it has
+gone is waited for, as the commit is under way. There is no timer here: the listener's sweeper calls `check` with the time.
 
 It decides nothing about mail. When a visitor raises, the client hears 451 4.3.0 and the observer the rest.
 """
@@ -13,6 +12,7 @@ import ssl
 from typing import Protocol, cast
 
 from config.submission import Limits
+from gateway.doors import handshake
 from gateway.doors.observer import DoorObserver
 from gateway.doors.visitor import REASONS, Budget, Visitor
 from gateway.smtp import replies
@@ -25,7 +25,6 @@ READ_AHEAD = 65_536
 RATE_GRACE = 30.0
 """Seconds of a message's transfer before its rate is looked at."""
 LINGER = 30.0  # seconds a closing connection may take to hand over its last reply
-HANDSHAKE_TIMEOUT = 60.0
 
 
 class Owner(Protocol):
@@ -120,8 +119,8 @@ class DoorConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._smtp is None or self._closing_at is not None:
             return
-        if self._upgrading:  # came by the new transport: the loop may hand on what it decrypted before it tells us of the handshake
-            self._early += data
+        if self._upgrading or (self._handshake_task is not None and self._owner.implicit_tls):
+            self._early += data  # while upgrading, decrypted before the loop tells us of the handshake's end; else its first octets
             return
         self._smtp.receive(data)
         self._pump()
@@ -308,9 +307,7 @@ class DoorConnection(asyncio.Protocol):
         try:
             context = self._owner.tls_context()
             self._upgrading = True  # from the next line on nothing in the clear can reach us
-            transport = await self._loop.start_tls(
-                plain, self, context, server_side=True, ssl_handshake_timeout=min(HANDSHAKE_TIMEOUT, self._owner.limits.command_timeout)
-            )
+            transport = await handshake.begin(plain, self, context, self._owner.limits.command_timeout, self._take_early)
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
             self._owner.observer.cut(self._owner.name, self._client, visitor.account_name, f"tls: {type(error).__name__}")
             transport = None
@@ -325,10 +322,13 @@ class DoorConnection(asyncio.Protocol):
         if self._owner.implicit_tls:
             smtp.greet()
         self._touched = self._loop.time()
-        early, self._early = self._early, b""
-        if early:
+        if early := self._take_early():
             smtp.receive(early)
         self._pump()
+
+    def _take_early(self) -> bytes:
+        early, self._early = self._early, b""
+        return early
 
     # The end --------------------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The glue on real sockets, under asyncio and uvloop: times, limits, half closes, floods, TLS, and the end of the day."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -304,6 +305,32 @@ def test_a_handshake_that_is_none_ends_the_connection(run: Runner, tls: Listener
             await until(lambda: not house.door.open_connections)
             assert house.notebook.of("cut")
             assert not house.door.connections
+
+    run(story())
+
+
+@BOTH_LOOPS
+def test_a_first_message_of_tls_that_comes_with_the_connection_is_not_lost(run: Runner, tmp_path: Path) -> None:
+    """uvloop reads before the handshake has begun, whatever the protocol paused."""
+
+    def greeting_of(client: socket.socket, coming: ssl.MemoryBIO, going: ssl.MemoryBIO, tls: ssl.SSLObject) -> bytes:
+        while True:
+            try:
+                return tls.read(1000)
+            except ssl.SSLWantReadError:
+                client.sendall(going.read())
+                coming.write(client.recv(65_536))
+
+    async def story() -> None:
+        async with opened(settings_of(tls_listener(tmp_path, ListenerTls.IMPLICIT))) as house:
+            for _ in range(20):
+                coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+                tls = trusting().wrap_bio(coming, going)
+                with pytest.raises(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                with socket.create_connection(("127.0.0.1", house.port), timeout=5) as client:
+                    client.sendall(going.read())  # before the loop has seen the connection
+                    assert (await asyncio.to_thread(greeting_of, client, coming, going, tls)).startswith(b"220 ")
 
     run(story())
 
