@@ -4,6 +4,7 @@ from gateway.calls import AttemptFacts, Message
 from gateway.core.held import Held
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
+from mail.event import EventKind
 from mail.outcome import Deferred, Delivered, Failed, Outcome, Unsure
 
 SLOW_COMMIT = 1.0
@@ -47,6 +48,8 @@ class Reporting:
         metrics.attempted(facts.lane.source, provider, message.stream, _WORDS[type(outcome)], category, facts.ended - facts.started)
         if isinstance(outcome, Delivered):
             metrics.delivered(message.stream, facts.ended - message.received_at)
+        elif became == EventKind.EXPIRED.value:
+            metrics.ended(provider, message.stream, became, category)
         log.attempt(
             delivery=held.id,
             message=message.id,

@@ -29,10 +29,10 @@ def listening(listener: str, address: str, tls: str) -> None:
     lines.info("listening", listener=listener, address=address, tls=tls)
 
 
-def recovered(epoch: int, clean: bool, returned: int, queued: int, seconds: float) -> None:
+def recovered(epoch: int, clean: bool, returned: int, flows: int, seconds: float) -> None:
     """The spool is open. `returned` deliveries were under way when we stopped; each may have arrived already, and is tried again."""
     (lines.info if clean else lines.warning)(
-        "spool recovered", epoch=epoch, clean=clean, returned=returned, queued=queued, seconds=round(seconds, 3)
+        "spool recovered", epoch=epoch, clean=clean, returned=returned, flows=flows, seconds=round(seconds, 3)
     )
 
 

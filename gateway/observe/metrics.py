@@ -53,7 +53,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "mailwright_outcomes_total",
         "counter",
-        "Outcomes: delivered, deferred, failed, unsure of attempts; expired and cancelled of deliveries without one.",
+        "Outcomes: delivered, deferred, failed, unsure of attempts; expired, cancelled and suppressed of deliveries.",
         ("provider", "stream", "outcome", "category"),
     ),
     Definition("mailwright_delivery_seconds", "histogram", "Time from acceptance to delivery.", ("stream",), _LONG),
@@ -201,7 +201,7 @@ class Metrics:
         self._child("mailwright_outcomes_total", provider, stream, outcome, category).inc()
 
     def ended(self, provider: str, stream: str, outcome: str, category: str) -> None:
-        """A delivery ended without an attempt: expired, cancelled, or failed before a connection."""
+        """A delivery ended by time or by decision: expired (after its last attempt too), cancelled, suppressed."""
         self._child("mailwright_outcomes_total", self.provider(provider), stream, outcome, category).inc()
 
     def delivered(self, stream: str, seconds: float) -> None:
