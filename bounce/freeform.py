@@ -34,6 +34,7 @@ _TAIL = re.compile(
     r"|(?:invalid|error|unknown|mailbox|user|unable|host|recipient|quota)\b)",
     re.I,
 )
+_TO = re.compile(r"(?i)^[ \t>*]{0,8}(?:to|recipient|destinataire|an|para|a)[ \t]{0,8}:[ \t]{0,20}\S{0,80}@")
 _EMBEDDED = re.compile(r"(?im)^[> \t]{0,8}final-recipient[ \t]{0,4}:")
 _ALIAS = re.compile(rf"(?:expanded|generated|forwarded) from:?\s{{1,20}}<?({_ADDRESS})")
 _CODE_BEFORE = re.compile(r" [45]\d\d (?:[45] \d{1,3} \d{1,3} )?$")
@@ -98,7 +99,8 @@ def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
         return named_ones
     lines = said.text.split("\n")
     action = action_of(said.text)
-    return tuple(_entry(address, place, lines, [], action, said.text) for place, address in _returned_to(said.returned))
+    found = _written_to(lines, _addresses(root, "from", "reply-to")) or _returned_to(said.returned)
+    return tuple(_entry(address, place, lines, [], action, said.text) for place, address in _unique(found))
 
 
 def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
@@ -119,7 +121,7 @@ def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
     else:
         found = places or _announced(lines, own | _addresses(root, "to", "delivered-to")) or _announced(lines, own)
     action = action_of(said.text)
-    starts = sorted({place for place, _ in places})
+    starts = sorted({place for place, _ in places or found})
     return tuple(_entry(address, place, lines, starts, action, said.text) for place, address in _unique(found))
 
 
@@ -169,7 +171,8 @@ def _announced(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
         if "@" in line:
             for match in _ANY.finditer(line):
                 lead = normalise(f"{before[-200:]} {line[: match.start()][-200:]}")
-                if match.group().lower() not in own and _announces(lead):
+                follow = normalise(f"{line[match.end() :][:120]} {_next(lines, number)[:120]}")
+                if match.group().lower() not in own and _announces(lead, follow):
                     found.append((number, _clean(match.group())))
             if len(found) >= MAX_FOUND:
                 break
@@ -178,8 +181,13 @@ def _announced(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
     return found
 
 
-def _announces(lead: str) -> bool:
-    """Whether the words before an address say that it failed; the longest phrase that fits decides."""
+def _next(lines: list[str], number: int) -> str:
+    """The line after, when it goes on with the sentence."""
+    return lines[number + 1] if number + 1 < len(lines) else ""
+
+
+def _announces(lead: str, follow: str) -> bool:
+    """Whether the words around an address say that it failed; of those before it the longest phrase that fits decides."""
     table = patterns()
     for prefix in (" smtp ", " rfc822 ", " mailto "):
         lead = lead.removesuffix(prefix[1:])
@@ -187,12 +195,19 @@ def _announces(lead: str) -> bool:
         return True
     good = next((len(phrase) for phrase in table.inline if lead.endswith(phrase)), 0)
     bad = next((len(phrase) for phrase in table.bystanders if lead.endswith(phrase)), 0)
-    return good > bad
+    return good > bad or (not bad and any(follow.startswith(phrase) for phrase in table.verdicts))
 
 
 def _ends_with_bystander(line: str) -> bool:
     lead = normalise(line[-200:])
     return any(lead.endswith(phrase) for phrase in patterns().bystanders) and not any(lead.endswith(phrase) for phrase in patterns().inline)
+
+
+def _written_to(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
+    """The only address in the lines that repeat whom the message was for."""
+    found = [(number, match.group()) for number, line in enumerate(lines) if _TO.match(line) for match in [_ANY.search(line)] if match]
+    found = [(number, _clean(address)) for number, address in found if address.lower() not in own]
+    return found if len({address.lower() for _, address in found}) == 1 else []
 
 
 def _returned_to(returned: Part) -> list[tuple[int, str]]:

@@ -34,6 +34,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: list[_Format]
     delays: _Delays
     inline: list[_Words]
+    verdicts: list[_Words]
     bystanders: list[_Words]
 
 
@@ -51,6 +52,7 @@ class Patterns:
         self.ends = _by_first_word(file.ends)
         self.inline = _endings(file.inline)
         self.bystanders = _endings(file.bystanders)
+        self.verdicts = _endings(file.verdicts)
 
 
 def _by_first_word(phrases: list[str]) -> dict[str, tuple[str, ...]]:

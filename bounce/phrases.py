@@ -41,7 +41,8 @@ class Index:
 
     def first(self, said: list[str], normal: str, limit: int, admits: Callable[[int], bool]) -> int:
         """The least number below `limit` of a phrase that occurs and that `admits` agrees to; `limit` when there is none."""
-        groups = [self._by_anchor[word] for word in self._by_anchor.keys() & set(said)]
+        anchors = self._by_anchor
+        groups = [anchors[word] for word in set(said) if word in anchors]
         if self._spaceless and not normal.isascii():
             groups.append(self._spaceless)
         for group in groups:
@@ -94,21 +95,21 @@ def words(text: str) -> list[str]:
 
 def _without_addresses(text: str) -> str:
     """`text` without the words that hold an at sign; what follows a closing bracket or an ellipsis in such a word is kept."""
-    kept = []
-    for word in text.split():
-        if "@" not in word:
-            kept.append(word)
-            continue
-        before, _, after = word.partition("@")
-        for mark in (">", "...", "]", ")", "'", '"', ":", ";"):
-            if mark in after:
-                kept.append(after.partition(mark)[2])
-                break
-        for mark in ("<", "[", "("):
-            if mark in before:
-                kept.append(before.rpartition(mark)[0])
-                break
-    return " ".join(kept)
+    return " ".join([word if "@" not in word else _around(word) for word in text.split()])
+
+
+def _around(word: str) -> str:
+    """What stands around the address in a word."""
+    before, _, after = word.partition("@")
+    kept = ""
+    for mark in ("<", "[", "("):
+        if mark in before:
+            kept = before.rpartition(mark)[0]
+            break
+    for mark in (">", "...", "]", ")", "'", '"', ":", ";"):
+        if mark in after:
+            return f"{kept} {after.partition(mark)[2]}"
+    return kept
 
 
 def parts_of(phrase: str) -> tuple[str, ...]:

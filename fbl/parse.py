@@ -7,7 +7,7 @@ stays one. It does not know our messages: whoever has the keys checks `token` an
 from fbl import xarf
 from fbl.arf import fields_of_report, read
 from fbl.report import Feedback
-from fbl.variants import from_jmrp, from_notification, from_text, from_unsubscription, from_words, original_of
+from fbl.variants import from_jmrp, from_notification, from_prose, from_text, from_unsubscription, from_words, original_of
 from mail.complaint import FEEDBACK_TYPE, is_complaint, is_jmrp, is_unsubscription
 from mail.mime import parse as parse_mime
 from mail.notification import notification
@@ -35,4 +35,4 @@ def parse(raw: bytes) -> Feedback | None:
         return from_unsubscription(root)
     if is_jmrp(root):
         return from_jmrp(root)
-    return from_text(root) or from_words(root)
+    return from_text(root) or from_prose(root) or from_words(root)

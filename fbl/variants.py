@@ -9,7 +9,7 @@ import re
 from fbl.arf import feedback_type as type_named
 from fbl.arf import fields_of_report, ip_address, read, recipients_of, timestamp, token_of
 from fbl.report import Feedback, FeedbackType
-from mail.complaint import JMRP_FIELD
+from mail.complaint import AUTHENTICATION_FAILED, JMRP_FIELD
 from mail.mime import Part, fields_of, parse_header
 from mail.notification import Notification
 
@@ -96,6 +96,17 @@ def from_words(root: Part) -> Feedback | None:
         source_ip=ip_address(spoken.group(1).rstrip(".:")) if spoken else "",
         arrival_date=timestamp(when.group(1)) if when else "",
     )
+
+
+def from_prose(root: Part) -> Feedback | None:
+    """Exim's report of failed authentication: lines of `name: value` in plain text, and the header of the message below."""
+    text = next((part.text()[:16_000] for part in root.walk() if part.type == "text/plain" and not part.parts), "")
+    if AUTHENTICATION_FAILED not in " ".join(text.lower().split()):
+        return None
+    told = {name.strip().lower(): value.strip() for name, colon, value in (line.partition(":") for line in text.split("\n")[:200]) if colon}
+    fields = [("feedback-type", "auth-failure"), ("auth-failure", "dmarc"), ("reported-domain", told.get("sender domain", ""))]
+    fields += [("source-ip", told.get("sender ip address", "")), ("arrival-date", told.get("received date", ""))]
+    return read(fields, _below(text.encode("utf-8", "replace")), "prose")
 
 
 def from_notification(found: Notification) -> Feedback | None:

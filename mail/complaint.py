@@ -9,6 +9,9 @@ from mail.mime import Part
 
 FEEDBACK_TYPE = "message/feedback-report"
 JMRP_FIELD = "x-hmxmroriginalrecipient"
+COMPLAINT_SUBJECT = "complaint about message from"
+COMPLAINT_WORDS = ("this is an email abuse report", "this is a spam complaint", "this is an abuse report")
+AUTHENTICATION_FAILED = "has failed the published dmarc policy for your domain"
 
 _IN_TEXT = re.compile(r"(?im)^feedback-type[ \t]{0,4}:[ \t]{0,4}[a-z-]{3,40}[ \t]{0,4}$")
 _VERSION_IN_TEXT = re.compile(r"(?im)^(?:version|user-agent|source-ip|original-mail-from|original-rcpt-to)[ \t]{0,4}:")
@@ -18,7 +21,7 @@ def is_complaint(root: Part) -> bool:
     """Whether `root` is a feedback report in any of its known shapes."""
     if root.find(FEEDBACK_TYPE) is not None or root.parameters.get("report-type", "").strip().lower().startswith("feedback-report"):
         return True
-    if is_jmrp(root) or is_unsubscription(root):
+    if is_jmrp(root) or is_unsubscription(root) or is_spoken(root):
         return True
     for part in root.walk():
         if not part.parts and part.type in ("text/plain", "application/octet-stream"):
@@ -42,3 +45,15 @@ def is_jmrp(root: Part) -> bool:
 def is_unsubscription(root: Part) -> bool:
     """Apple Mail's automatic "unsubscribe" message: an opt-out that its user asked for with one click."""
     return root.value("x-apple-unsubscribe").strip().lower() == "true"
+
+
+def is_spoken(root: Part) -> bool:
+    """A message that says it is a complaint and encloses the message complained about; or failed authentication reported in prose."""
+    text = next((part for part in root.walk() if part.type == "text/plain" and not part.parts), None)
+    said = " ".join(text.content()[:4_000].decode("latin-1").lower().split()) if text is not None else ""
+    if AUTHENTICATION_FAILED in said:
+        return True
+    subject = root.value("subject").strip().lower()
+    return root.find("message/rfc822") is not None and (
+        subject.startswith(COMPLAINT_SUBJECT) or any(words in said for words in COMPLAINT_WORDS)
+    )

@@ -19,6 +19,8 @@ from mail.charset import decode, text_of_html
 
 MAX_OCTETS = 2_097_152
 """Octets of a message that are looked at. A report stands before the message it returns."""
+MAX_PAGE = 262_144
+"""Octets of an HTML part whose words are looked for."""
 MAX_PARTS = 200
 MAX_DEPTH = 8
 MAX_FIELDS = 1_000
@@ -63,7 +65,8 @@ class Part(msgspec.Struct):
 
     def text(self) -> str:
         """The content as text with newlines; of HTML only the words."""
-        text = decode(self.content(), self.parameters.get("charset", ""))
+        content = self.content()[:MAX_PAGE] if self.type == "text/html" else self.content()
+        text = decode(content, self.parameters.get("charset", ""))
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         return text_of_html(text) if self.type == "text/html" else text

@@ -145,6 +145,24 @@ def test_a_byte_order_mark_and_bare_carriage_returns() -> None:
     assert read(b"\xef\xbb\xbf" + arf().replace(b"\r\n", b"\r")).source_ip == "192.0.2.1"
 
 
+def test_a_complaint_that_only_says_so_and_encloses_the_message() -> None:
+    raw = "From: staff@hotmail.example\nSubject: complaint about message from 192.0.2.1\nContent-Type: multipart/mixed; boundary=b\n\n"
+    raw += f"--b\nContent-Type: message/rfc822\n\n{ORIGINAL}\n--b--\n"
+    found = read(raw.encode())
+    assert (found.feedback_type, found.recipients, found.token) == (FeedbackType.ABUSE, ("someone@operator.example",), TOKEN)
+
+
+def test_failed_authentication_in_prose() -> None:
+    text = "A message claiming to be from you has failed the published DMARC\npolicy for your domain.\n\n  Sender Domain: sender.example\n"
+    text += (
+        "  Sender IP Address: 192.0.2.1\n  Received Date: Mon, 06 Jul 2026 09:00:00 +0200\n\n------ This is a copy of the headers ------\n\n"
+        + ORIGINAL
+    )
+    found = read(f"From: postmaster@mx.example\nSubject: DMARC Forensic Report\n\n{text}".encode())
+    assert (found.feedback_type, found.reported_domain, found.source_ip) == (FeedbackType.AUTH_FAILURE, "sender.example", "192.0.2.1")
+    assert (found.arrival_date, found.original_message_id) == ("2026-07-06T07:00:00Z", "<9@sender.example>")
+
+
 def test_an_unsubscription_by_one_click_of_a_mail_program_is_an_opt_out() -> None:
     raw = f"From: someone@operator.example\nTo: {TOKEN}@out.sender.example\nSubject: unsubscribe\nX-Apple-Unsubscribe: true\n\nbye\n"
     found = read(raw.encode())

@@ -1,0 +1,1 @@
+"""How fast what comes back is read."""
