@@ -58,6 +58,9 @@ def recognise(root: Part, said: Notice) -> Recognised | None:
     found = words(said.text[:20_000])
     places = set(table.signs.find(found, normal_form(found)))
     rule = table.formats[min(places)] if places else ("x-failed-recipients" if listed else "daemon")
+    answers_somebody = bool(root.value("in-reply-to")) and not root.value("auto-submitted")
+    if not daemon and not listed and answers_somebody:
+        return None  # a person writes back, and may well quote or retell a report
     if listed or (daemon and (subject or places)) or (subject and places) or table.sufficient.found(said.text[:20_000]):
         return Recognised(rule, bool(listed) or (daemon and subject))
     return None

@@ -153,7 +153,8 @@ def test_a_complaint_that_only_says_so_and_encloses_the_message() -> None:
 
 
 def test_failed_authentication_in_prose() -> None:
-    text = "A message claiming to be from you has failed the published DMARC\npolicy for your domain.\n\n  Sender Domain: sender.example\n"
+    text = "A message claiming to be from you has failed the published DMARC\npolicy for your domain.\n\n"
+    text += "  Sender Domain: sender.example\n"
     text += (
         "  Sender IP Address: 192.0.2.1\n  Received Date: Mon, 06 Jul 2026 09:00:00 +0200\n\n------ This is a copy of the headers ------\n\n"
         + ORIGINAL
