@@ -155,10 +155,8 @@ def test_a_complaint_that_only_says_so_and_encloses_the_message() -> None:
 def test_failed_authentication_in_prose() -> None:
     text = "A message claiming to be from you has failed the published DMARC\npolicy for your domain.\n\n"
     text += "  Sender Domain: sender.example\n"
-    text += (
-        "  Sender IP Address: 192.0.2.1\n  Received Date: Mon, 06 Jul 2026 09:00:00 +0200\n\n------ This is a copy of the headers ------\n\n"
-        + ORIGINAL
-    )
+    text += "  Sender IP Address: 192.0.2.1\n  Received Date: Mon, 06 Jul 2026 09:00:00 +0200\n\n"
+    text += "------ This is a copy of the headers that were received ------\n\n" + ORIGINAL
     found = read(f"From: postmaster@mx.example\nSubject: DMARC Forensic Report\n\n{text}".encode())
     assert (found.feedback_type, found.reported_domain, found.source_ip) == (FeedbackType.AUTH_FAILURE, "sender.example", "192.0.2.1")
     assert (found.arrival_date, found.original_message_id) == ("2026-07-06T07:00:00Z", "<9@sender.example>")
