@@ -1,0 +1,208 @@
+"""Comma-separated values as bounded rows with their line numbers, and our own columns.
+
+Reading: UTF-8 (a byte order mark is allowed), a header row, quoted fields may hold line ends; a quote that is never closed is bounded by
+the longest field and costs the lines it swallowed, reported at the line where it broke. Writing: UTF-8, line feeds, ISO 8601 UTC.
+
+A spreadsheet takes text that starts with = + - @ for a formula (and a diagnostic is written by a stranger), so our text columns are
+guarded with an apostrophe, and unguarded when read: exactly, also for text that had one. The address is never changed.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+from contacts.formats.record import Bad, BadLine, Line, Lines, Record, moment, reason_of, reply_code, subject, word, words
+from contacts.formats.shape import Written
+from contacts.suppression import Entry, Scope
+from mail.event import timestamp
+
+COLUMNS = (
+    "email",
+    "reason",
+    "scope",
+    "source",
+    "created_at",
+    "expires_at",
+    "smtp_code",
+    "enhanced_code",
+    "diagnostic",
+    "campaign_id",
+    "message_id",
+)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+PAGE = 1000
+"""Rows in one piece of an export."""
+
+Row = dict[str, str]
+
+
+def guarded(text: str) -> str:
+    """`text` so that no spreadsheet runs it."""
+    return "'" + text if text.lstrip("'").startswith(FORMULA) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` was given."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
+
+
+def rows(file: BinaryIO) -> Iterator[tuple[int, list[str]] | BadLine]:
+    """Rows with the number of their last line; rows without any text are passed over."""
+    lines = Lines(file)
+    source = _text(lines)
+    reader = csv.reader(source, strict=True)
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, Bad) as error:
+            why = str(error) if isinstance(error, Bad) else "not comma-separated values"
+            yield BadLine(lines.number, why)
+            source = _text(lines) if isinstance(error, Bad) else source
+            reader = csv.reader(source, strict=True)
+            continue
+        if any(row):
+            yield lines.number, row
+
+
+def _text(lines: Lines) -> Iterator[str]:
+    """Decoded lines with their ends, as the csv module wants them. Raises Bad for one that is not text."""
+    for line in lines:
+        if line is None:
+            raise Bad("line too long")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Bad("not UTF-8") from None
+
+
+def records(file: BinaryIO, accept: Callable[[list[str]], Callable[[int, Row], Record]]) -> Iterator[Line]:
+    """Records of a file with a header: `accept` is given its names in lower case and gives what makes a record of a row, or raises Bad."""
+    make: Callable[[int, Row], Record] | None = None
+    header: list[str] = []
+    for row in rows(file):
+        if isinstance(row, BadLine):
+            yield row
+            continue
+        number, values = row
+        try:
+            if make is None:
+                header = [name.strip().lower() for name in values]
+                make = accept(header)
+                continue
+            if len(values) > len(header):
+                raise Bad(f"{len(values)} columns, the header has {len(header)}")
+            yield make(number, dict(zip(header, values, strict=False)))
+        except Bad as error:
+            yield BadLine(number, str(error))
+            if make is None:
+                return
+
+
+def read(file: BinaryIO) -> Iterator[Line]:
+    """Our own columns; `email` and `reason` are needed, the others may be missing."""
+    return records(file, _accept)
+
+
+def _accept(header: list[str]) -> Callable[[int, Row], Record]:
+    missing = {"email", "reason"} - set(header)
+    if missing:
+        raise Bad(f"the header has no column {' and '.join(sorted(missing))}")
+    return _record
+
+
+def _record(line: int, row: Row) -> Record:
+    scope, account, stream, name = read_scope(row.get("scope", ""))
+    return Record(
+        line,
+        subject(row.get("email")),
+        reason_of(row.get("reason")),
+        scope,
+        account,
+        stream,
+        name,
+        word(unguarded(row.get("source", ""))),
+        moment(row.get("created_at")),
+        moment(row.get("expires_at")),
+        reply_code(row.get("smtp_code")),
+        word(row.get("enhanced_code")),
+        words(unguarded(row.get("diagnostic", ""))),
+        word(unguarded(row.get("campaign_id", ""))),
+        word(unguarded(row.get("message_id", ""))),
+    )
+
+
+def write(entries: Iterable[Entry], written: Written) -> Iterator[bytes]:
+    """Our own columns. Entries of forgotten people have no address to write and are left out."""
+    return written_rows(COLUMNS, (_row(entry) for entry in entries), written)
+
+
+def _row(entry: Entry) -> tuple[str | int, ...] | None:
+    if not entry.address:
+        return None
+    return (
+        entry.address,
+        entry.reason.value,
+        write_scope(entry),
+        guarded(entry.origin),
+        timestamp(entry.created),
+        timestamp(entry.expires) if entry.expires else "",
+        entry.code or "",
+        entry.enhanced,
+        guarded(entry.diagnostic),
+        guarded(entry.campaign),
+        guarded(entry.message_id),
+    )
+
+
+def written_rows(header: tuple[str, ...], values: Iterable[tuple[str | int, ...] | None], written: Written) -> Iterator[bytes]:
+    """A header (none when it is empty) and rows, in pieces of bounded size. None is a row that the format cannot carry."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
+        writer.writerow(header)
+    waiting = 0
+    for row in values:
+        if row is None:
+            written.left_out += 1
+            continue
+        writer.writerow(row)
+        written.entries += 1
+        waiting += 1
+        if waiting == PAGE:
+            yield buffer.getvalue().encode("utf-8")
+            buffer.seek(0)
+            buffer.truncate()
+            waiting = 0
+    yield buffer.getvalue().encode("utf-8")
+
+
+def write_scope(entry: Entry) -> str:
+    """`global`, `account:shop`, `stream:shop/news`, `list:shop/weekly`; before the slash nothing, when it holds for every account."""
+    match entry.scope:
+        case Scope.GLOBAL:
+            return "global"
+        case Scope.ACCOUNT:
+            return f"account:{entry.account}"
+        case Scope.STREAM:
+            return f"stream:{entry.account}/{entry.stream}"
+        case Scope.LIST:
+            return f"list:{entry.account}/{entry.list}"
+
+
+def read_scope(text: str) -> tuple[Scope, str, str, str]:
+    """Scope, account, stream, list of what `write_scope` wrote; nothing is `global`. Raises Bad."""
+    text = text.strip()
+    if text in ("", "global"):
+        return Scope.GLOBAL, "", "", ""
+    kind, _, rest = text.partition(":")
+    account, _, name = rest.partition("/")
+    if kind == "account" and rest:
+        return Scope.ACCOUNT, word(rest), "", ""
+    if kind == "stream" and name:
+        return Scope.STREAM, word(account), word(name), ""
+    if kind == "list" and name:
+        return Scope.LIST, word(account), "", word(name)
+    raise Bad("unknown scope")
