@@ -7,6 +7,7 @@ time; it polls what is written, and gives up after `PATIENCE`.
 import asyncio
 import contextlib
 import json
+import os
 import smtplib
 import time
 from collections.abc import Callable, Iterator
@@ -77,9 +78,13 @@ class House(GatewayProcess):
             configuration = configuration.replace("{" + name + "}", str(value))
         self.config.write_text(configuration)
 
-    def client(self) -> smtplib.SMTP:
-        """A connection to the gateway, greeted."""
-        client = smtplib.SMTP("127.0.0.1", self.port, local_hostname="app.test", timeout=60)
+    def signal(self, number: int) -> None:
+        """Send a signal to the process that serves."""
+        os.kill(self.pid, number)
+
+    def client(self, source: str = "127.0.0.1") -> smtplib.SMTP:
+        """A connection to the gateway from `source`, greeted."""
+        client = smtplib.SMTP("127.0.0.1", self.port, local_hostname="app.test", timeout=60, source_address=(source, 0))
         client.ehlo()
         return client
 

@@ -48,9 +48,7 @@ class Stage:
 
     def client(self, address: str) -> smtplib.SMTP:
         """A client at `address`."""
-        client = smtplib.SMTP("127.0.0.1", self.house.port, local_hostname="app.test", timeout=60, source_address=(address, 0))
-        client.ehlo()
-        return client
+        return self.house.client(address)
 
 
 @pytest.fixture(scope="module")
