@@ -37,6 +37,7 @@ from gateway.delivery.resolver import Resolver
 from gateway.delivery.route import Route, Router, Unroutable
 from gateway.delivery.session import run_session
 from gateway.delivery.watcher import SessionWatcher
+from gateway.doors.certificates import problems as certificate_problems
 from gateway.doors.observer import Watcher
 from gateway.doors.submission import SubmissionDoor
 from gateway.observe import lines, log
@@ -91,7 +92,7 @@ class Gateway:
         self.metrics = Metrics(gateway_version(), [provider.name for provider in settings.provider])
         self.health = Health(time.monotonic)
         lines.on_dropped(self.metrics.log_lines_dropped)
-        keyring = load_keyring(settings, Path(), self.hostname)
+        keyring = self._load_keys(settings)
         self._tell_keys(keyring)
         self.spool = SqliteSpool(self.data, settings.spool, settings.gateway.return_window)
         try:
@@ -122,7 +123,7 @@ class Gateway:
         self.door = SubmissionDoor(
             settings,
             self.core.accept,
-            Watcher(self.metrics),
+            Watcher(self.metrics, self._condition),
             self.hostname,
             self._clock,
             prefetch=self.router.prefetch,
@@ -155,6 +156,17 @@ class Gateway:
             on_outbox=self._on_outbox,
             on_bug=lambda error: log.bug("core", error),
         )
+
+    def _load_keys(self, settings: Settings) -> Keyring:
+        """Every key that `settings` name. Raises KeyringError with all that cannot be used."""
+        unusable = certificate_problems(settings.listener)
+        try:
+            keyring = load_keyring(settings, Path(), self.hostname)
+        except KeyringError as error:
+            raise KeyringError([*error.problems, *unusable]) from error
+        if unusable:
+            raise KeyringError(unusable)
+        return keyring
 
     def _tell_keys(self, keyring: Keyring) -> None:
         for warning in keyring.warnings:
@@ -295,7 +307,10 @@ class Gateway:
         self.core.start()
         if settings.http.address is not None:
             host, _, port = settings.http.address.rpartition(":")
-            self._status = StatusServer((host.strip("[]"), int(port)), self.metrics.registry, self.health)
+            try:
+                self._status = StatusServer((host.strip("[]"), int(port)), self.metrics.registry, self.health)
+            except OSError as error:
+                raise OSError(f"http.address {settings.http.address}: {error.strerror or error}") from error
             log.listening("http", f"{host}:{self._status.port}", "")
         await self.control.start()
         self.snapshot.start()
@@ -319,7 +334,7 @@ class Gateway:
             return
         settings = outcome.settings
         try:
-            keyring = load_keyring(settings, Path(), self.hostname)
+            keyring = self._load_keys(settings)
         except KeyringError as error:
             self.configuration.settings = self.settings
             self._reload_refused(error.problems)

@@ -83,12 +83,16 @@ def check(
     """Read the configuration and its keys, and say what it means and what looks unwise."""
     from config.check import summary, warnings
     from gateway.compose.keyring import KeyringError, load_keyring
+    from gateway.doors.certificates import problems as certificate_problems
 
     settings, path = read_settings(config)
     try:
-        keyring = load_keyring(settings, Path(), "gateway.invalid")
+        keyring, unusable = load_keyring(settings, Path(), "gateway.invalid"), []
     except KeyringError as error:
-        fail(str(error), CONFIG)
+        unusable = error.problems
+    unusable = [*unusable, *certificate_problems(settings.listener)]
+    if unusable:
+        fail("\n".join(unusable), CONFIG)
     for line in summary(settings, path):
         typer.echo(line)
     found = [*warnings(settings), *keyring.warnings]

@@ -5,10 +5,12 @@ reported once; TLS 1.2 is the least. It does not watch files in the background: 
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cryptography import x509
+
+from config.submission import Listener, ListenerTls
 
 _Stamp = tuple[int, int, int]
 
@@ -43,7 +45,7 @@ class Certificates:
                 self._report(self._certificate, "")
         except OSError as error:
             if self._seen is not None:
-                self._report(self._certificate, str(error))
+                self._report(self._certificate, why(error))
             self._seen = self._stamps_or_none()
         return self._context
 
@@ -62,6 +64,34 @@ class Certificates:
         # A key with a passphrase would make OpenSSL ask on the terminal; an empty answer is an error instead.
         context.load_cert_chain(self._certificate, self._key, password=lambda: "")
         return context
+
+
+def problems(listeners: Iterable[Listener]) -> list[str]:
+    """One line for each listener whose certificate and key cannot be used: for the check, the start and a reload."""
+    found = []
+    for listener in listeners:
+        if listener.tls is not ListenerTls.NONE and listener.certificate is not None:
+            try:
+                Certificates(listener.certificate, listener.key).load()
+            except OSError as error:
+                found.append(f"listener {listener.name}: {listener.certificate}, {listener.key}: {why(error)}")
+    return found
+
+
+def why(error: OSError) -> str:
+    """OpenSSL's reason in words a person can act on."""
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
+    reason = str(error).rpartition("] ")[2].partition(" (")[0]  # "[SSL] PEM lib (_ssl.c:1)"
+    return _REASONS.get(reason.lower(), reason)
+
+
+_REASONS = {
+    "key values mismatch": "certificate and key do not belong together",
+    "pem lib": "not PEM, or the key has a passphrase",
+    "no start line": "no PEM",
+    "ee key too small": "the key is too small",
+}
 
 
 def expires(file: Path) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from config.submission import Listener as ListenerSettings
 from config.submission import ListenerTls
-from gateway.doors.certificates import Certificates
+from gateway.doors.certificates import Certificates, why
 from gateway.doors.connection import DoorConnection
 from gateway.doors.observer import DoorObserver
 from gateway.doors.visitor import Budget, Visitor
@@ -65,11 +65,17 @@ class Listener:
         return str(name[0]), int(name[1])
 
     def bind(self) -> None:
-        """Take the address and read the certificate. Raises OSError (ssl.SSLError is one) when either cannot be had."""
-        if self.certificates is not None:
-            self.certificates.load()
-        elif self.settings.tls is not ListenerTls.NONE:
-            raise OSError(f"listener {self.name}: TLS needs a certificate")
+        """Take the address and read the certificate. Raises OSError that names what cannot be had."""
+        try:
+            if self.certificates is not None:
+                self.certificates.load()
+            elif self.settings.tls is not ListenerTls.NONE:
+                raise OSError("TLS needs a certificate")
+            self._take_address()
+        except OSError as error:
+            raise OSError(f"listener {self.name}: {self.settings.address}: {why(error)}") from error
+
+    def _take_address(self) -> None:
         host, _, port = self.settings.address.rpartition(":")
         host = host.strip("[]")
         found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)

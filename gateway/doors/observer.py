@@ -4,6 +4,7 @@ Each method is called on the loop's thread, once for each fact, and must be quic
 report. Nothing here carries a password or the content of a message.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,9 @@ class DoorObserver(Protocol):
 
     def listening(self, listener: str, address: str, tls: str) -> None:
         """A socket is open."""
+
+    def unopened(self, listener: str, error: str) -> None:
+        """A socket that the configuration wants cannot be opened; "": it is no longer wanted."""
 
     def connected(self, listener: str, client: str) -> None:
         """A client's connection was taken."""
@@ -46,12 +50,18 @@ class Watcher:
 
     _MOST_STREAMS = 1000
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, condition: Callable[[str, str | None], None] = lambda name, why: None) -> None:
+        """`condition` is told what is broken, by name, and None when it is well again."""
         self._metrics = metrics
+        self._condition = condition
         self._streams_told: set[tuple[str, str]] = set()
 
     def listening(self, listener: str, address: str, tls: str) -> None:
         log.listening(listener, address, tls)
+        self._condition(f"listener-{listener}", None)
+
+    def unopened(self, listener: str, error: str) -> None:
+        self._condition(f"listener-{listener}", error or None)
 
     def connected(self, listener: str, client: str) -> None:
         self._metrics.client_connected(listener)

@@ -6,7 +6,8 @@ answered 451 4.3.0 and the message counts as not taken.
 
 It gathers listeners, accounts and labels. One client is `gateway.doors.session`, what is admitted stands in `gateway.doors.admission`,
 what SMTP is in `gateway.smtp`.
-On bad days: a listener that cannot be opened at start raises OSError there; after a reload it is reported and the others go on.
+On bad days: a listener that cannot be opened at start raises OSError there; after a reload it is reported, the others go on, and it is
+tried again every few seconds.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ from gateway.doors.session import SubmissionSession
 from gateway.doors.visitor import Budget, Visitor
 from gateway.smtp import replies
 from mail.reply import Reply
+
+RETRY_SECONDS = 5.0
+"""Until a listener that could not be opened is tried again."""
 
 Accept = Callable[[Submission], Awaitable[Committed | Refused]]
 
@@ -56,6 +60,7 @@ class SubmissionDoor:
         self.connections: Counter[str] = Counter()
         """Open connections by account."""
         self._listeners: dict[str, Listener] = {}
+        self._unopened: dict[str, ListenerSettings] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -113,6 +118,9 @@ class SubmissionDoor:
         """New settings: accounts, labels and limits hold from each connection's next message on; a listener whose settings changed
         is closed as at a shutdown (idle clients hear 421, messages under way finish) and opened anew."""
         self._take(settings)
+        for listener_name in self._unopened:
+            self.observe.unopened(listener_name, "")
+        self._unopened.clear()
         wanted = {listener.name: listener for listener in settings.listener}
         for name in [name for name, listener in self._listeners.items() if wanted.get(name) != listener.settings]:
             self._retire(self._listeners.pop(name))
@@ -136,11 +144,19 @@ class SubmissionDoor:
         try:
             await listener.start()
         except OSError as error:
-            self.observe.trouble(f"listener {settings.name}", error)
+            self.observe.unopened(settings.name, str(error))
+            self._unopened[settings.name] = settings
+            self._spawn(self._open_later(settings))
             return
         self._listeners[settings.name] = listener
         if self._closing:
             listener.stop_accepting()
+
+    async def _open_later(self, settings: ListenerSettings) -> None:
+        await asyncio.sleep(RETRY_SECONDS)
+        if self._unopened.get(settings.name) is settings and not self._closing:  # a later reload has its own wishes
+            del self._unopened[settings.name]
+            await self._open(settings)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

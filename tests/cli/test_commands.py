@@ -117,6 +117,19 @@ def test_check_reads_the_dkim_keys(folder: Path) -> None:
     assert out == ""
 
 
+def test_check_and_serve_name_every_certificate_and_key_that_cannot_be_used(folder: Path) -> None:
+    (folder / "junk.pem").write_text("junk")
+    entry = 'file = "junk.pem"\nselector = "s1"'
+    more = "\n[[listener]]\nname = 'tls'\naddress = '127.0.0.1:0'\ntls = 'implicit'\ncertificate = 'junk.pem'\nkey = 'junk.pem'\n"
+    with (folder / "mailwright.toml").open("a") as file:
+        file.write(f'[[domain]]\nname = "shop.example"\n[[domain.dkim]]\n{entry}\n{more}')
+    for command in ("check", "serve"):
+        code, _, err = _process(command, folder=folder)
+        assert code == 78
+        assert "domain shop.example: selector s1" in err
+        assert "listener tls: " in err
+
+
 def test_a_bad_configuration_ends_every_command_with_78_and_every_problem(folder: Path) -> None:
     (folder / "mailwright.toml").write_text('[gateway]\nhostnam = "x"\n[log]\nlevel = "loud"\n')
     for command in (["check"], ["serve"], ["queue", "list"]):

@@ -34,6 +34,9 @@ class Notebook:
     def listening(self, listener: str, address: str, tls: str) -> None:
         self.facts.append(("listening", listener, address, tls))
 
+    def unopened(self, listener: str, error: str) -> None:
+        self.facts.append(("unopened", listener, error))
+
     def connected(self, listener: str, client: str) -> None:
         self.facts.append(("connected", listener))
 

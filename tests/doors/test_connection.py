@@ -12,6 +12,8 @@ import uvloop
 
 from config.settings import Gateway, Settings
 from config.submission import Account, Limits, Listener, ListenerTls
+from gateway.doors import submission
+from gateway.doors.certificates import problems
 from gateway.doors.connection import READ_AHEAD
 from tests.doors.house import House, Peer, opened, settings_of, trusting, until, write_certificate
 
@@ -340,11 +342,13 @@ def test_a_listener_with_a_bad_certificate_does_not_start(tmp_path: Path) -> Non
     (tmp_path / "key.pem").write_text("nonsense")
 
     async def story() -> None:
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="listener submission: .*: not PEM"):
             async with opened(settings_of(listener)):
                 pass
 
     asyncio.run(story())
+    (problem,) = problems([listener])
+    assert problem == f"listener submission: {listener.certificate}, {listener.key}: not PEM, or the key has a passphrase"
 
 
 # The end of the day ----------------------------------------------------------------------------------------------------------------
@@ -386,6 +390,26 @@ def test_shutdown_cuts_what_is_not_finished_after_the_grace(run: Runner) -> None
             assert await busy.reply() == "421 4.3.2 shutting down"
             assert house.door.open_connections == 0
             assert house.core.taken == []
+
+    run(story())
+
+
+@BOTH_LOOPS
+def test_a_listener_whose_address_is_taken_at_a_reload_is_reported_and_tried_again(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "RETRY_SECONDS", 0.01)
+
+    async def story() -> None:
+        async with opened(settings_of()) as house:
+            with socket.create_server(("127.0.0.1", 0)) as squatter:
+                address = f"127.0.0.1:{squatter.getsockname()[1]}"
+                house.door.reconfigure(settings_of(Listener(address=address)))
+                await until(lambda: len(house.notebook.of("unopened")) > 2)
+                name, why = house.notebook.of("unopened")[0]
+                assert name == "submission"
+                assert f"listener submission: {address}: " in str(why)
+            await until(lambda: "submission" in house.door.addresses)
+            assert (await (await house.connect()).say("NOOP\n")).startswith("250")
+            assert not house.notebook.of("trouble")
 
     run(story())
 

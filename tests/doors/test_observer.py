@@ -9,8 +9,11 @@ from mail.reply import Reply
 
 def test_every_fact_can_be_told() -> None:
     metrics = Metrics()
-    watcher = Watcher(metrics)
+    conditions: list[tuple[str, str | None]] = []
+    watcher = Watcher(metrics, lambda name, why: conditions.append((name, why)))
+    watcher.unopened("in", "address in use")
     watcher.listening("in", "127.0.0.1:25", "none")
+    assert conditions == [("listener-in", "address in use"), ("listener-in", None)]
     watcher.connected("in", "127.0.0.1")
     watcher.refused("in", "127.0.0.1", "app", "MAIL", "sender", Reply(550, "no", "5.7.1"))
     watcher.cut("in", "127.0.0.1", "app", "command-timeout")
