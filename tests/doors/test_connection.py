@@ -342,7 +342,7 @@ def test_a_listener_with_a_bad_certificate_does_not_start(tmp_path: Path) -> Non
     (tmp_path / "key.pem").write_text("nonsense")
 
     async def story() -> None:
-        with pytest.raises(OSError, match="listener submission: .*: not PEM"):
+        with pytest.raises(OSError, match=r"listener submission: .*: not PEM"):
             async with opened(settings_of(listener)):
                 pass
 
