@@ -106,7 +106,7 @@ class Pool(Model):
 
 
 class RouteTls(enum.StrEnum):
-    """TLS towards the next hop."""
+    """TLS towards the next hop. No certificate is checked, with `required` neither: it promises encryption, not identity."""
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
@@ -119,7 +119,7 @@ class StaticRoute(Model):
     domain: str = Field(description="Recipient domain; `*.example` its subdomains; `*` every domain that no other route names.")
     host: str = Field(description="Host name or IP address.")
     port: int = Field(25, ge=1, le=65_535, description="Port.")
-    tls: RouteTls | None = Field(None, description="none, opportunistic or required; none given: the provider's.")
+    tls: RouteTls | None = Field(None, description="As `tls` of a provider; none given: the provider's.")
     provider: str = Field("smarthost", description="Provider whose limits hold for this next hop.")
 
     @field_validator("domain")
@@ -138,7 +138,10 @@ class Provider(Model):
     messages_per_connection: int = Field(100, ge=1, description="Messages after which a connection is closed.")
     rate: Annotated[Rate | None, NoneWord] = Field(100.0, description="Messages per second per lane; `none`: no limit.")
     burst: int = Field(10, ge=1, description="Messages that may leave at once before the rate holds.")
-    tls: RouteTls = Field(RouteTls.OPPORTUNISTIC, description="none, opportunistic or required.")
+    tls: RouteTls = Field(
+        RouteTls.OPPORTUNISTIC,
+        description="none, opportunistic or required. `required` sends nothing in the clear; it takes any certificate.",
+    )
     connect_timeout: Duration = Field(30.0, gt=0, description="Time for a TCP connection.")
     pause: Duration = Field(
         30.0,

@@ -16,7 +16,7 @@ from gateway.spool.queries import schema
 
 FILE = "spool.sqlite"
 PAGE_SIZE = 8192
-"""Bytes; decided by bench/spool (docs/decisions/spool-writer-boundary.md)."""
+"""Bytes; decided by bench/spool (docs/decisions, 0008)."""
 
 VERSION = 1
 """Of the schema, kept as user_version."""

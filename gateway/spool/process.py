@@ -1,6 +1,6 @@
 """The process that writes the spool: reads a frame, carries it out, answers, one after the other.
 
-It exists so that a commit never waits for the interpreter's lock of a busy event loop (docs/decisions/spool-writer-boundary.md). It ends
+It exists so that a commit never waits for the interpreter's lock of a busy event loop (docs/decisions, 0008). It ends
 when the gateway does: end of file on the socket. A transaction that was begun is finished first, whole; the folder's lock is shared with
 the gateway and so kept until then. Signals for the gateway (systemd sends them to every process of a service) are not for this one. After
 SpoolBroken it goes on answering, and every answer is SpoolBroken.

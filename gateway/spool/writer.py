@@ -1,7 +1,7 @@
 """The boundary between the event loop and the spool's one writer: one transaction at a time.
 
 `Writer` hands transactions to a process of its own: so a commit waits for the
-disk and for nothing else, however busy the loop is (docs/decisions/spool-writer-boundary.md). `ThreadWriter` does the same in a thread of
+disk and for nothing else, however busy the loop is (docs/decisions, 0008). `ThreadWriter` does the same in a thread of
 this process: for short-lived commands, and for tests that slip a file layer under SQLite. Both take over the writing of the spool at their
 first call and give it back when they are closed; `recover` comes before.
 
