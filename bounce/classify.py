@@ -21,6 +21,7 @@ UNKNOWN = "unknown"
 
 _CODE = re.compile(r"(?<![\d.])([2-5][0-5]\d)(?=[\s\-:]|$)")
 _BARE_CODE = re.compile(r"(?<![\d.])(571|57[0-9]|525)(?=[\s\-:]|$)")
+_MARKED = re.compile(r"#([245]\.\d{1,3}\.\d{1,3})(?!\d)")
 _LEADING = re.compile(r"\s{0,10}([2-5]\d\d)(?:[- ]|$)\s{0,3}(?:([245]\.\d{1,3}\.\d{1,3})(?:[ \t:-]|$)\s{0,3})?")
 _ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 
@@ -46,6 +47,8 @@ def classify(reply: Reply, provider: str = "", phase: Phase = Phase.RCPT, rules:
 
 @functools.lru_cache(maxsize=8_192)
 def _classify(rules: Rules, code: int, enhanced: str, text: str, provider: str, phase: Phase) -> Classification:
+    if not enhanced and "#" in text and (marked := _MARKED.search(text)):
+        enhanced = marked.group(1)  # qmail and IronPort: (#5.1.1)
     rule = rules.decide(code, enhanced, text, provider, phase)
     return Classification(rule.category, rule.fault, rule.name) if rule is not None else _NOTHING
 

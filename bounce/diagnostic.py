@@ -20,6 +20,8 @@ _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.:/-])([2345][0-5]\d|57[01])(?=[ \t\n:>-]|$)(?![ \t]{0,3}(?:Port|octets|bytes|KB|MB|hours?|days?|recip))")
 _CODE_BY_NAME = re.compile(r"(?i)(?:smtp|response|reply|error|status)[ \t-]?(?:code)?[ \t]{0,3}[:=#]?[ \t]{0,3}[\"'(]?([45][0-5]\d)\b")
 _TYPE = re.compile(r"^\s{0,20}(?!x-unix)[a-zA-Z][a-zA-Z0-9-]{1,15};\s{0,20}", re.I)
+_HEADLINE = re.compile(r"^[45]\.\d\.\d - [A-Z][A-Za-z ]{3,40} (?=[45]\d\d-|'[45])")
+"""IronPort's own summary before the words of the host, as in `5.1.0 - Unknown address error 550-'5.7.1 access denied'`."""
 _HOST_PREFIX = re.compile(
     r"^(?:.{0,300}?)(?:\bsaid|\bresponded|\breturned|\bresponse was|server returned was|\bfailed with)[: ]\s{0,10}", re.S
 )
@@ -66,7 +68,8 @@ class Reading(msgspec.Struct, frozen=True):
 
 def unwrap(text: str) -> str:
     """A Diagnostic-Code without its type (`smtp;`), in one line."""
-    return " ".join(_TYPE.sub("", text[:MAX_LOOKED_AT]).split())
+    line = " ".join(_TYPE.sub("", text[:MAX_LOOKED_AT]).split())
+    return _HEADLINE.sub("", line, count=1)
 
 
 def read(diagnostic: str, status: str = "", context: str = "") -> Reading:
