@@ -32,6 +32,11 @@ _FIELDS = (
 )
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 _LOOP = ("loop alert", "mail loop detected", "mail loop", "duplicated message id")
+_READ = re.compile(r"(?i)^\s{0,4}(?:not read|read|gelesen|ungelesen|lu|non lu|le[ií]do|no le[ií]do|letto|non letto|lida?)\s{0,2}:")
+_WAS_READ = re.compile(
+    r"(?i)was (?:read|displayed|opened) on|was deleted without being read|wurde (?:am .{4,60} )?gelesen|ungelesen gel[oö]scht"
+    r"|a [eé]t[eé] lu|sans avoir [eé]t[eé] lu|fue le[ií]do|se ley[oó]|sin ser le[ií]do|[eè] stato letto|senza essere letto"
+)
 _LEAD = 160
 """Characters before an address that may say whose it is."""
 _SUBJECT_MARK = re.compile(r"(?i)^\s{0,4}(?:re|aw|fwd?|wg|tr|rv|r|i|sv|antw)\s{0,2}:\s{0,4}")
@@ -44,6 +49,8 @@ def read(root: Part, said: Notice) -> Report | None:
     automatic = is_automatic(root, subject)
     if any(normalise(subject).startswith(f" {phrase} ") for phrase in _LOOP):
         return Report(Kind.LOOP, rule="loop")
+    if _READ.match(subject) and _WAS_READ.search(text[:4_000]):
+        return Report(Kind.READ_RECEIPT, rule="read-in-words")
     if _is_challenge(subject, text, bool(automatic) or is_bulk(root)):
         return Report(Kind.CHALLENGE, rule="challenge")
     if automatic:

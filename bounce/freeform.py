@@ -134,10 +134,12 @@ def _addresses(root: Part, *fields: str) -> set[str]:
 
 
 def action_of(text: str) -> Action:
-    """Failed, unless the words say that more attempts follow and nothing says that it is over."""
+    """Failed, unless the words say that it arrived, or that more attempts follow, and nothing says that it is over."""
     said = words(text[:20_000])
     normal = normal_form(said)
     table = patterns()
+    if any(True for _ in table.delivered.find(said, normal)) and not any(True for _ in table.failures.find(said, normal)):
+        return Action.DELIVERED
     if any(True for _ in table.delays.find(said, normal)) and not any(True for _ in table.failures.find(said, normal)):
         return Action.DELAYED
     return Action.FAILED

@@ -20,7 +20,7 @@ from mail.notification import notification
 
 _STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _RECEIPT_TYPES = ("message/disposition-notification", "message/global-disposition-notification")
-_TOKEN = re.compile(r"(?<![a-z0-9+.-])(b\+[a-z2-7]{33})(?=@|%40|$|[\s>,;])", re.I)
+_TOKEN = re.compile(r"(?<![a-z0-9+.-])(b\+[a-z2-7]{33})(?=@|%40|/|$|[\s>,;])", re.I)
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,900}>")
 _TOKEN_FIELDS = ("to", "delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "original-recipient")
 _REFUSALS = ("was automatically rejected", "has been automatically rejected")

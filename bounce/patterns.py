@@ -23,6 +23,10 @@ class _Delays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failures: list[str]
 
 
+class _Delivered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    signs: list[str]
+
+
 class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phrases: list[str]
 
@@ -33,6 +37,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ends: list[str]
     format: list[_Format]
     delays: _Delays
+    delivered: _Delivered
     inline: list[_Words]
     verdicts: list[_Words]
     bystanders: list[_Words]
@@ -48,6 +53,7 @@ class Patterns:
         self.senders = Index([(0, sender) for sender in file.senders])
         self.subjects = Index([(0, subject) for subject in file.subjects])
         self.delays = Index([(0, sign) for sign in file.delays.signs])
+        self.delivered = Index([(0, sign) for sign in file.delivered.signs])
         self.failures = Index([(0, sign) for sign in file.delays.failures])
         self.ends = _by_first_word(file.ends)
         self.inline = _endings(file.inline)

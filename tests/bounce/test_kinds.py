@@ -89,3 +89,53 @@ def test_notifications_of_a_sending_service_are_read() -> None:
 def test_broken_notifications_are_not_believed(text: str) -> None:
     report = parse(mail("AWS Notification Message", text))
     assert report is None or report.kind is Kind.REPLY
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Read: Offer", "Your message\n\n  To: someone\n  Subject: Offer\n\nwas read on Monday, 6 July 2026 10:00.\n"),
+        ("Not read: Offer", "Your message\n\n  Subject: Offer\n\nwas deleted without being read on Monday.\n"),
+        ("Gelesen: Angebot", "Ihre Nachricht wurde am Montag, 6. Juli 2026 gelesen.\n"),
+        ("Lu : Offre", "Votre message a été lu le lundi 6 juillet 2026.\n"),
+    ],
+)
+def test_receipts_in_words(subject: str, text: str) -> None:
+    report = parse(mail(subject, text))
+    assert report is not None
+    assert report.kind is Kind.READ_RECEIPT
+
+
+def test_a_report_of_success_in_words_is_no_bounce() -> None:
+    text = "Your message was successfully delivered to the following recipients:\n\n<someone@firm.example>\n"
+    report = parse(mail("Delivery Notification: Delivery has been successful", text, sender="postmaster@firm.example"))
+    assert report is not None
+    assert (report.kind, report.recipients[0].hard) == (Kind.DELIVERED, False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "b+aaaabbbbccccddddeeeeffffgggghhhh2@bounce.sender.example",
+        "SRS0=HHH=TT=sender.example=b+aaaabbbbccccddddeeeeffffgggghhhh2@forwarder.example",
+        "SRS1=HHH=other.example==HHH=TT=sender.example=b+aaaabbbbccccddddeeeeffffgggghhhh2@forwarder.example",
+        "prvs=0123456789=b+aaaabbbbccccddddeeeeffffgggghhhh2@bounce.sender.example",
+        "prvs=b+aaaabbbbccccddddeeeeffffgggghhhh2/0123456789@bounce.sender.example",
+        "B+AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH2@BOUNCE.SENDER.EXAMPLE",
+    ],
+)
+def test_the_token_survives_what_forwarders_do_to_addresses(address: str) -> None:
+    raw = mail("failure notice", "<gone@firm.example>:\nuser unknown\n", sender="MAILER-DAEMON@firm.example")
+    report = parse(raw.replace(b"To: news@sender.example", f"To: <{address}>".encode()))
+    assert report is not None
+    assert report.token == "b+aaaabbbbccccddddeeeeffffgggghhhh2"
+
+
+@pytest.mark.parametrize(
+    "address", ["x-b+aaaabbbbccccddddeeeeffffgggghhhh2@x.example", "b+aaaabbbb@x.example", "b+aaaabbbbccccddddeeeeffffgggghhhh22@x.example"]
+)
+def test_what_only_looks_like_a_token_is_none(address: str) -> None:
+    raw = mail("failure notice", "<gone@firm.example>:\nuser unknown\n", sender="MAILER-DAEMON@firm.example")
+    report = parse(raw.replace(b"To: news@sender.example", f"To: <{address}>".encode()))
+    assert report is not None
+    assert report.token == ""
