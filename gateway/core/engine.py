@@ -9,6 +9,7 @@ A connection stops pulling while too many outcomes are not yet on disk. What it 
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -22,11 +23,14 @@ from gateway.core.held import Held, HeldDeliveries
 from gateway.core.observer import Observer
 from gateway.core.settlement import Settled, Settler, verdict_of
 from gateway.core.windows import FlowWindows
-from gateway.spool.port import UNROUTED, Release
+from gateway.spool.port import UNROUTED, Release, SpoolError
 from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller, Item, Report
-from mail.event import EventKind
+from mail.event import Event, EventKind
 from mail.outcome import Fault, Outcome
+
+LOOK_AGAIN = 60.0
+"""Seconds after which a delivery is tried whose suppression could not be looked up."""
 
 CANCEL_PATIENCE = 2.0
 """Seconds a cancelled session gets to end."""
@@ -73,6 +77,8 @@ class Engine:
         self._on_bug = on_bug
         self.windows: FlowWindows
         self.session: Session
+        self.on_addition: Callable[[Event], None]
+        """Told when a recipient is suppressed, in the turn in which that was decided."""
         self.on_trip: Callable[[Key, Trip], None]
         """Told when a campaign is badly wrong at a provider."""
         self.on_unrouted_due: Callable[[float], None]
@@ -186,8 +192,11 @@ class Engine:
         if held is None:  # ended while it waited
             self._controller.untried(connection.permit.id, item, now)
             return None
-        reason = self._suppressed(held)
         until = self._held_back(held, now)
+        try:
+            reason = self._suppressed(held)
+        except SpoolError:
+            reason, until = None, now + LOOK_AGAIN
         if held.expires <= now:
             self._end_untried(held, self.settler.expire(held, now))
         elif reason is not None:
@@ -229,6 +238,8 @@ class Engine:
         assert held is not None, "a delivery that was handed out is held"
         settled = self.settler.settle(held, settlement, now)
         self._committer.change(settled.change)
+        if settled.addition is not None:
+            self.on_addition(settled.addition)
         if settled.became is EventKind.DEFERRED:
             self.on_unrouted_due(settled.next_due) if settled.change.flow == UNROUTED else self.windows.due_later(settled.next_due)
         provider = settlement.facts.lane.provider
@@ -345,6 +356,11 @@ class Engine:
                     task.cancel()
                 if unfinished:
                     _, unfinished = await asyncio.wait(unfinished, timeout=CANCEL_PATIENCE)
+        with contextlib.suppress(SpoolError):
+            # What is being accepted comes into windows when it is on disk, and must go back with the rest.
+            await self._committer.flush()
+            while self._committer.waiting:
+                await self._committer.flush()
         now = self._clock()
         for held in self._held.all():
             self.windows.put_back(held, now)

@@ -63,6 +63,7 @@ class FlowWindows:
         self._next_due = 0.0
         """When to look again; 0 is now."""
         self._kick = asyncio.Event()
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     # For acceptance.
@@ -171,13 +172,14 @@ class FlowWindows:
         self._task = asyncio.get_running_loop().create_task(keep, name="feeder")
 
     async def close(self) -> None:
-        """Stop feeding; windows keep what they have."""
+        """Stop feeding; windows keep what they have, and what is being leased comes into them still."""
+        self._stopping = True
+        self._kick.set()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             now = self._clock()
             if now >= self._next_due:
                 self._see_due(now)
