@@ -5,6 +5,7 @@ gives the classification of the reply in it. Where a report's own status and the
 was said by the one who refused.
 """
 
+import functools
 import re
 
 import msgspec
@@ -16,6 +17,10 @@ from mail.reply import Reply
 MAX_LOOKED_AT = 4_000
 """Characters of a diagnostic that are read."""
 
+MAX_MENTIONS = 20
+"""Lines about one recipient that are looked at."""
+
+_ADDRESS = re.compile(r"[^\s<>()\[\]{},;:\"'|\\*]{1,64}@[^\s<>()\[\]{},;:\"'|\\*]{1,255}")
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE = re.compile(r"(?<![\d.:/-])([2345][0-5]\d|57[01])(?=[ \t\n:>-]|$)(?![ \t]{0,3}(?:Port|octets|bytes|KB|MB|hours?|days?|recip))")
 _CODE_BY_NAME = re.compile(r"(?i)(?:smtp|response|reply|error|status)[ \t-]?(?:code)?[ \t]{0,3}[:=#]?[ \t]{0,3}[\"'(]?([45][0-5]\d)\b")
@@ -120,17 +125,32 @@ def phase_of(text: str) -> Phase | None:
     return None
 
 
-def spoken_of(address: str, text: str) -> str:
-    """The lines of a transcript or list in which a server speaks of this address; "" when there are none."""
-    lower = address.lower()
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        if lower not in line.lower():
-            continue
-        after = [line, *_continued(lines[number + 1 : number + 6])]
-        if _SPOKEN.search(" ".join(after)[:600]):
-            return "\n".join(after).strip("<> \t")
-    return ""
+class Transcript:
+    """The lines of a text, and where each address stands in them: asked once for each recipient, built once for all."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._lines = text.split("\n")
+        self._places: dict[str, list[int]] = {}
+        for number, line in enumerate(self._lines):
+            if "@" in line:
+                for match in _ADDRESS.finditer(line[:MAX_LOOKED_AT].lower()):
+                    places = self._places.setdefault(match.group().strip(".'"), [])
+                    if len(places) < MAX_MENTIONS:
+                        places.append(number)
+
+    @functools.cached_property
+    def whole(self) -> Reading:
+        """What the text as a whole means, for recipients about whom nothing is said."""
+        return read(self._text)
+
+    def spoken_of(self, address: str) -> str:
+        """The lines in which a server speaks of this address, with its code; "" when there are none."""
+        for number in self._places.get(address.lower(), ()):
+            said = [self._lines[number], *_continued(self._lines[number + 1 : number + 6])]
+            if _SPOKEN.search(" ".join(said)[:600]):
+                return "\n".join(said).strip("<> \t")
+        return ""
 
 
 def _continued(lines: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bounce.diagnostic import read, remote_host, spoken_of, unwrap
+from bounce.diagnostic import Transcript, read, remote_host, unwrap
 from bounce.report import Action, Recipient, recipient
 
 MAX_RECIPIENTS = 2_000
@@ -87,6 +87,7 @@ def _begins(name: str, group: dict[str, str], gap: bool) -> bool:
 def recipients(status: Status, context: str, fallback: Callable[[], list[str]]) -> tuple[Recipient, ...]:
     """One entry for each group. `context` is the text part; `fallback` gives addresses for a single group without a usable one."""
     found: dict[tuple[str, Action], Recipient] = {}
+    transcript = Transcript(context if len(status.recipients) > 1 else "")
     for group in status.recipients:
         final, original = address_of(group.get("final-recipient", "")), address_of(group.get("original-recipient", ""))
         actual = address_of(group.get("x-actual-recipient", ""))
@@ -96,7 +97,7 @@ def recipients(status: Status, context: str, fallback: Callable[[], list[str]]) 
         address = address or final or original
         if not address:
             continue
-        about = context if len(status.recipients) == 1 else spoken_of(address, context)
+        about = context if len(status.recipients) == 1 else transcript.spoken_of(address)
         entry = _entry(group, address, original, about)
         found.setdefault((address.lower(), entry.action), entry)
     return tuple(found.values())

@@ -8,11 +8,12 @@ Promises: linear, bounded, never an exception. An address in a returned message 
 recipient when the report names nobody.
 """
 
+import bisect
 import re
 
 import msgspec
 
-from bounce.diagnostic import codes_of, read, remote_host, spoken_of, strength
+from bounce.diagnostic import Transcript, codes_of, read, remote_host, strength
 from bounce.dsn import groups
 from bounce.dsn import recipients as dsn_recipients
 from bounce.notice import Notice
@@ -103,7 +104,8 @@ def recipients(root: Part, said: Notice) -> tuple[Recipient, ...]:
     lines = said.text.split("\n")
     action = action_of(said.text)
     found = _written_to(lines, _addresses(root, "from", "reply-to")) or _returned_to(said.returned)
-    return tuple(_entry(address, place, lines, [], action, said.text) for place, address in _unique(found))
+    transcript = Transcript(said.text)
+    return tuple(_entry(address, place, lines, [], action, transcript) for place, address in _unique(found))
 
 
 def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
@@ -125,7 +127,8 @@ def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
         found = places or _announced(lines, own | _addresses(root, "to", "delivered-to")) or _announced(lines, own)
     action = action_of(said.text)
     starts = sorted({place for place, _ in places or found})
-    return tuple(_entry(address, place, lines, starts, action, said.text) for place, address in _unique(found))
+    transcript = Transcript(said.text)
+    return tuple(_entry(address, place, lines, starts, action, transcript) for place, address in _unique(found))
 
 
 def _addresses(root: Part, *fields: str) -> set[str]:
@@ -232,14 +235,14 @@ def _clean(address: str) -> str:
     return f"{local.lstrip('.!/')}@{domain.rstrip('.:')}"
 
 
-def _entry(address: str, place: int, lines: list[str], starts: list[int], action: Action, text: str) -> Recipient:
+def _entry(address: str, place: int, lines: list[str], starts: list[int], action: Action, transcript: Transcript) -> Recipient:
     """One recipient with the words that stand by it."""
     block = _block(place, lines, starts)
-    spoken = spoken_of(address, "\n".join(lines))
+    spoken = transcript.spoken_of(address)
     diagnostic = " ".join((spoken or _telling_paragraph(block)).split())
     reading = read(diagnostic, "", block)
-    if strength(reading.found) < 2 and block != text:
-        reading = read(diagnostic, "", text)
+    if strength(reading.found) < 2 and strength(transcript.whole.found) > strength(reading.found):
+        reading = msgspec.structs.replace(transcript.whole, status=transcript.whole.status or reading.status)
     alias = _ALIAS.search(block[:1_000])
     original = _clean(alias.group(1)) if alias else ""
     return recipient(
@@ -259,6 +262,7 @@ def _block(place: int, lines: list[str], starts: list[int]) -> str:
     """The words from one recipient to the next."""
     if place < 0:
         return "\n".join(lines)[:MAX_BLOCK]
-    after = next((start for start in starts if start > place), len(lines))
+    following = bisect.bisect_right(starts, place)
+    after = starts[following] if following < len(starts) else len(lines)
     first = _ANY.sub("", lines[place], count=1).strip(" \t<>:\"'*")
     return "\n".join([first, *lines[place + 1 : after]])[:MAX_BLOCK]

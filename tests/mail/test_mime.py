@@ -68,6 +68,9 @@ HOSTILE = {
     "one line": lambda: b"Subject: failure notice\nFrom: mailer-daemon@x.example\n\nuser unknown " + b"a" * 10_000_000,
     "digits": lambda: b"Subject: failure notice\nFrom: mailer-daemon@x.example\n\nuser unknown " + b"5.1." * 2_500_000,
     "parameters": lambda: b"Content-Type: multipart/mixed" + b"; a=b" * 2_000_000 + b"\n\nx",
+    "recipients": lambda: (
+        b"Subject: failure notice\nFrom: mailer-daemon@x.example\n\nfailed:\n" + b"".join(b"u%d@b.example\n" % n for n in range(600_000))
+    ),
     "base64": lambda: b"Content-Transfer-Encoding: base64\n\n" + b"!" * 10_000_000,
     "encoded words": lambda: b"Subject: " + b"=?utf-8?q?a?= " * 700_000 + b"\n\nx",
 }
