@@ -30,10 +30,12 @@ CREATE TABLE removed (
 CREATE INDEX removed_at ON removed (at);
 
 -- Imports. Entries of one that is not `whole` count for nothing: it is being written, or it died half-way and is being taken out.
+-- `event` is the sealed event of a whole one until the event log has it, then NULL.
 CREATE TABLE batch (
     number INTEGER PRIMARY KEY CHECK (number > 0),
     id     TEXT    NOT NULL UNIQUE CHECK (id <> ''),
-    whole  INTEGER NOT NULL CHECK (whole IN (0, 1))
+    whole  INTEGER NOT NULL CHECK (whole IN (0, 1)),
+    event  BLOB
 ) STRICT;
 
 -- How far each event log has been applied.

@@ -34,7 +34,10 @@ SLICE = 5_000
 _MARK = b'"suppression_'
 """Only lines with it are decoded: most events are not about suppression."""
 
-_LOOKUP = f"SELECT {COLUMNS} FROM suppression WHERE key = ? LIMIT {MAX_ENTRIES}"
+WHOLE = "(batch = 0 OR EXISTS (SELECT 1 FROM batch b WHERE b.number = suppression.batch AND b.whole = 1))"
+"""Entries of an import count when all of it is there."""
+EMPTY_FOR = 1.0
+_LOOKUP = f"SELECT {COLUMNS} FROM suppression WHERE key = ? AND {WHOLE} LIMIT {MAX_ENTRIES}"
 _ADD_UNLESS_REMOVED = (
     f"INSERT INTO suppression (key, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
     " WHERE NOT EXISTS (SELECT 1 FROM removed WHERE id = ?2) ON CONFLICT DO NOTHING"
@@ -68,9 +71,8 @@ class SuppressionStore:
         self._overlay: dict[bytes, dict[str, Entry | None]] = {}
         self._pending = 0
         self._arrived: deque[tuple[bytes, str, bool]] = deque()
-        self._empty = not self._rows("SELECT 1 FROM suppression LIMIT 1")
-        self._staged: frozenset[int] = frozenset()
-        self.refresh_batches()
+        self._empty = True
+        self._look_again = 0.0
 
     # -- looking up: loop thread
 
@@ -78,7 +80,7 @@ class SuppressionStore:
         """Why mail of this account and stream (and list `name`) must not go to `recipient`, or None. Raises StoreError."""
         if self._arrived:
             self._forget_arrived()
-        if self._empty and not self._overlay:
+        if self._empty and not self._overlay and self._still_empty():
             return None
         found = self._find(self.keys.of(normal_form(recipient)))
         return self.rules.reason(found, account, stream, name, self._clock()) if found else None
@@ -130,7 +132,7 @@ class SuppressionStore:
         rows = self._rows(_LOOKUP, (key,))
         if not rows and not pending:
             return []
-        found = {row[0]: entry_of(row, self._batch_id(row[10]) if whole else "") for row in rows if row[10] not in self._staged}
+        found = {row[0]: entry_of(row, self._batch_id(row[10]) if whole else "") for row in rows}
         for identity, entry in (pending or {}).items():
             if entry is None:
                 found.pop(identity, None)
@@ -149,6 +151,14 @@ class SuppressionStore:
             self._pending -= 1
             if not mine:
                 del self._overlay[key]
+
+    def _still_empty(self) -> bool:
+        """An empty list is looked at once a second: another process may have imported one."""
+        now = self._clock()
+        if not self._look_again - EMPTY_FOR <= now < self._look_again:
+            self._look_again = now + EMPTY_FOR
+            self._empty = not self._rows("SELECT 1 FROM suppression LIMIT 1")
+        return self._empty
 
     def _batch_id(self, number: int) -> str:
         found = self._rows("SELECT id FROM batch WHERE number = ?", (number,)) if number else []
@@ -223,10 +233,6 @@ class SuppressionStore:
                 news = writer.changes() > 0
                 writer.execute("DELETE FROM suppression WHERE key = ? AND id = ?", (key, identity))
                 return news
-
-    def refresh_batches(self) -> None:
-        """Learn which imports are not whole."""
-        self._staged = frozenset(int(row[0]) for row in self._rows("SELECT number FROM batch WHERE whole = 0"))
 
     def close(self) -> None:
         """Close the file. What was not caught up is in the event log still."""

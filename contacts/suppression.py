@@ -18,8 +18,8 @@ from contacts.address import hash_of, normal_form, subject_of
 from mail.address import Address
 from mail.event import Event, EventKind
 
-MAX_ENTRIES = 64
-"""Entries of one address that are looked at. Nobody is written to after the first, so more than a few is somebody else's flood."""
+MAX_ENTRIES = 1000
+"""Entries of one address that are looked at. Hardly anybody has more than one; the rest is somebody's flood."""
 MAX_TEXT = 1000
 """Characters kept of a diagnostic; other texts keep 255."""
 MAX_WORD = 255

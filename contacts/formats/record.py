@@ -38,10 +38,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     campaign: str = ""
     message_id: str = ""
 
-    def entry(self, batch: str, now: float) -> Entry:
-        """The entry of import `batch`, made at `now`."""
+    def entry(self, batch: str, number: int, now: float) -> Entry:
+        """The entry of import `batch`, made at `now`. `number` is its own within the import (a line may hold several)."""
         return Entry(
-            f"{batch}.{self.line}",
+            f"{batch}.{number}",
             self.address,
             self.reason,
             self.scope,
