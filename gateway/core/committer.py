@@ -5,12 +5,12 @@ commit a message. Only when commits are busy does the loop turn a few times befo
 future that ends after the bytes are on disk.
 
 Bad days. A full disk (`SpoolFull`): nothing of the transaction was written; acceptances are refused with `SpoolFull` (452 for the client)
-and the rest, which frees space, is tried again without them. Any other failure (`SpoolBroken`): what was written is unknown, so every
+and the rest, which frees space, is tried again without them, each second until there is space: what was sent is not forgotten, connections
+stop pulling by themselves. Any other failure (`SpoolBroken`): what was written is unknown, so every
 waiter gets the error, nothing more is written, and `on_broken` tells the application to stop and recover by restart.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
@@ -39,6 +39,10 @@ BUSY = 5
 
 GATHER_TURNS = 3
 """Turns of the loop that it lets: a third fewer commits and syncs with twenty clients in lock-step, nothing lost for a lone one."""
+
+
+FULL_PAUSE = 1.0
+"""Seconds between tries to write outcomes to a disk that has no space for them."""
 
 
 class TransactionWriter(Protocol):
@@ -122,6 +126,7 @@ class Committer:
         on_damaged: Callable[[list[int]], None],
         on_stale: Callable[[list[int]], None],
         monotonic: Callable[[], float],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._writer = writer
         self._batch = batch
@@ -132,6 +137,7 @@ class Committer:
         self._on_damaged = on_damaged
         self._on_stale = on_stale
         self._monotonic = monotonic
+        self._pause = pause
         self._acceptances: deque[Accepting] = deque()
         self._gathering = Gathering()
         self._unsettled = 0
@@ -143,6 +149,9 @@ class Committer:
         self._last = 0
         """Messages and outcomes in the last commit."""
         self.full = False
+        """The last acceptance found no space."""
+        self.stuck = False
+        """Not even outcomes find space: they wait in RAM, and are tried again and again."""
         self.position = 0
         """Position of the last outbox row that is on disk."""
 
@@ -150,15 +159,21 @@ class Committer:
         """Begin to commit."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="committer")
 
-    async def close(self) -> None:
-        """Write what has gathered and end."""
+    async def finish(self) -> bool:
+        """Whether everything handed in is on disk; False when storage is broken or there is no space for it."""
+        flush = self.flush()
+        while not flush.done() and not self.stuck:
+            await asyncio.wait([flush], timeout=FULL_PAUSE)
+        return not flush.cancel() and flush.exception() is None
+
+    async def close(self) -> bool:
+        """Write what has gathered and end; whether all of it is on disk."""
         if self._task is None:
-            return
-        if self._broken is None:
-            with contextlib.suppress(SpoolError):
-                await self.flush()
+            return True
+        finished = await self.finish()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        return finished
 
     @property
     def waiting(self) -> int:
@@ -325,10 +340,23 @@ class Committer:
         return written
 
     async def _write_rest(self, gathered: Gathering) -> Written:
-        try:
-            return await self._writer.write(gathered.transaction([]))
-        except SpoolFull as full:
-            raise SpoolBroken(f"no space even for outcomes: {full}") from full
+        """Without acceptances, as often as it takes. Those that come meanwhile are refused."""
+        while True:
+            try:
+                written = await self._writer.write(gathered.transaction([]))
+            except SpoolFull as full:
+                self._set_full(True)
+                self.stuck = True
+                self._refuse_waiting(full)
+                await self._pause(FULL_PAUSE)
+                continue
+            self.stuck = False
+            return written
+
+    def _refuse_waiting(self, error: SpoolError) -> None:
+        for _, future in self._acceptances:
+            _refuse(future, error)
+        self._acceptances.clear()
 
     async def _write_one_by_one(self, accepting: list[Accepting]) -> None:
         """One of them contradicts the spool, which is a bug of ours: the others must not suffer."""
@@ -352,9 +380,9 @@ class Committer:
 
     def _break(self, error: SpoolError, accepting: list[Accepting], gathered: Gathering) -> None:
         self._broken = error
-        for _, future in (*accepting, *self._acceptances):
+        for _, future in accepting:
             _refuse(future, error)
-        self._acceptances.clear()
+        self._refuse_waiting(error)
         gathered.refuse(error)
         self._gathering.refuse(error)
         self._below.set()
