@@ -115,7 +115,7 @@ def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
         if copied:
             return copied
     lines = said.text.split("\n")
-    own = _addresses(root, "from", "reply-to")
+    own = _addresses(root, "from", "reply-to", "message-id", "in-reply-to") | _addresses(said.returned, "message-id")
     places = _leading(lines, own)
     listed = failed_recipients_field(root)
     if listed:
@@ -158,17 +158,28 @@ def _unique(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
 def _leading(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
     """Addresses that begin a line and are followed by nothing, or by what follows a failed recipient."""
     found: list[tuple[int, str]] = []
-    before = ""
+    before, indent = "", 0
     for number, line in enumerate(lines):
         if "@" in line:
             match = _LEADING.match(line)
-            if match is not None and _TAIL.match(match.group(2)) and match.group(1).lower() not in own and not _ends_with_bystander(before):
+            goes_on = found and _indent(line) > indent and number and lines[number - 1].strip()
+            if match is not None and not goes_on and _is_leading(match, own, before):
                 found.append((number, _clean(match.group(1))))
+                indent = _indent(line)
                 if len(found) >= MAX_FOUND:
                     break
         if line.strip():
             before = line
     return found
+
+
+def _is_leading(match: re.Match[str], own: set[str], before: str) -> bool:
+    """Whether an address at the start of a line is that of a recipient; `before` is the last line that was not empty."""
+    return bool(_TAIL.match(match.group(2))) and match.group(1).lower() not in own and not _ends_with_bystander(before)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _announced(lines: list[str], own: set[str]) -> list[tuple[int, str]]:
@@ -230,8 +241,10 @@ def _returned_to(returned: Part) -> list[tuple[int, str]]:
 def _clean(address: str) -> str:
     """An address without what prose puts around it."""
     local, _, domain = address.rpartition("@")
-    for prefix in ("SMTP=", "smtp=", "mailto:", "="):
+    for prefix in ("SMTP=", "smtp=", "mailto:"):
         local = local.removeprefix(prefix)
+    if not local.startswith("=?"):
+        local = local.removeprefix("=")
     return f"{local.lstrip('.!/')}@{domain.rstrip('.:')}"
 
 
