@@ -15,13 +15,15 @@ that an address can exist: `mail.address.address_of` does that and says None.
 """
 
 import hashlib
+import re
 import unicodedata
 
-from mail.address import Address, address_of
+from mail.address import Address, address_of, normalise_domain
 
 _ATOM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~")
 """`atext` of RFC 5322 section 3.2.3."""
 HASHED = "sha256:"
+_PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,180}")
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
@@ -40,16 +42,23 @@ def normal_form(address: Address) -> str:
 
 def normalise(text: str) -> str | None:
     """The normal form of the address written as `text` (white space around it is not part of it), or None when it is not an address."""
-    address = address_of(text.strip())
+    text = text.strip()
+    if _PLAIN.fullmatch(text):  # nearly all of them: lists have millions of lines
+        local, _, domain = text.lower().partition("@")
+        known = normalise_domain(domain)
+        return f"{local}@{known}" if known is not None else None
+    address = address_of(text)
     return None if address is None else normal_form(address)
 
 
 def subject_of(text: str) -> str | None:
     """What an entry is about: the normal form of the address `text`, or `sha256:` and 64 hexadecimal digits in lower case, which stand for
     the address whose normal form has this hash. None for anything else."""
-    text = text.strip()
-    if text[:7].lower() != HASHED or "@" in text:
+    if "@" in text:
         return normalise(text)
+    text = text.strip()
+    if text[:7].lower() != HASHED:
+        return None
     digits = text[7:].lower()
     return HASHED + digits if len(digits) == 64 and not set(digits) - _HEXADECIMAL else None
 

@@ -25,6 +25,7 @@ from contacts.database import opened, transaction, translated
 from contacts.key import AddressKeys, load_secret
 from contacts.rows import COLUMNS, entry_of, row_of
 from contacts.suppression import MAX_ENTRIES, Added, Change, Entry, Removed, Rules, change_of
+from contacts.trouble import StoreError
 from mail.address import Address
 from mail.event import Event, unseal
 
@@ -128,8 +129,11 @@ class SuppressionStore:
         return entry is not None and bool(self._rows("SELECT 1 FROM suppression WHERE key = ? AND id = ?", (key, identity)))
 
     def _find(self, key: bytes, *, whole: bool = False) -> list[Entry]:
-        pending = self._overlay.get(key)
-        rows = self._rows(_LOOKUP, (key,))
+        pending = self._overlay.get(key) if self._overlay else None
+        try:
+            rows: list[Any] = self._reader.execute(_LOOKUP, (key,)).fetchall()
+        except apsw.Error as error:
+            raise StoreError(f"cannot read contacts.db: {error}") from error
         if not rows and not pending:
             return []
         found = {row[0]: entry_of(row, self._batch_id(row[10]) if whole else "") for row in rows}

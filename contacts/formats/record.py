@@ -115,6 +115,8 @@ def moment(value: object) -> float:
     if len(text) > 64:
         raise Bad("no time")
     try:
+        if text[-1:] == "Z" and text[10:11] == "T":  # nearly all of them
+            return _possible(datetime.datetime.fromisoformat(text).timestamp())
         if text.replace(".", "", 1).isdigit() and text.isascii():
             return _possible(float(text))
         read = datetime.datetime.fromisoformat(text) if text[:4].isdigit() else email.utils.parsedate_to_datetime(text)

@@ -44,7 +44,7 @@ def guarded(text: str) -> str:
 
 def unguarded(text: str) -> str:
     """What `guarded` was given."""
-    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
+    return text[1:] if text[:1] == "'" and text.lstrip("'").startswith(FORMULA) else text
 
 
 def rows(file: BinaryIO) -> Iterator[tuple[int, list[str]] | BadLine]:

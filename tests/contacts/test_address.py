@@ -69,3 +69,9 @@ def test_a_hash_is_a_subject_too():
     assert subject_of(f"SHA256:{digest}") == "sha256:" + "a0" * 32
     assert subject_of("sha256:" + "g0" * 32) is None
     assert subject_of("Jane@Example.org") == "jane@example.org"
+
+
+@given(st.from_regex(r"[A-Za-z0-9.+'-]{1,70}@[A-Za-z0-9.-]{1,60}", fullmatch=True))
+def test_the_short_way_through_plain_addresses_ends_where_the_long_one_does(text):
+    found = address_of(text)
+    assert normalise(text) == (None if found is None else normal_form(found))
