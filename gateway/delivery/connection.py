@@ -93,14 +93,17 @@ class Connection(asyncio.Protocol):
         self._rearm()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the peer become events; commands that were held go out."""
+        """Bytes of the peer become events; commands that were held go out. A part of a reply wins the peer no time."""
         if self._closing:
             return
-        self.events.extend(self.client.receive(data))
+        awaited = self.client.awaiting
+        events = self.client.receive(data)
+        self.events.extend(events)
         more = self.client.data_to_send()
         if more and self.transport is not None:
             self.transport.write(more)
-        self._rearm()
+        if events or more or self.client.awaiting is not awaited:
+            self._rearm()
         self._signal.set()
 
     def eof_received(self) -> bool:

@@ -127,6 +127,37 @@ def test_a_fault_in_the_middle_of_a_large_message_loses_and_invents_nothing(run,
     run(play())
 
 
+@pytest.mark.parametrize("run", LOOPS)
+@pytest.mark.parametrize("verb", ["greeting", "mail", "dot"])
+def test_a_peer_that_answers_a_line_now_and_then_and_never_ends_is_late(run, verb: str) -> None:
+    async def play() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if verb != "greeting":
+                writer.write(b"220 hi\r\n")
+                await reader.readline()
+                writer.write(b"250 peer\r\n")
+            if verb == "dot":
+                for answer in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+                    await reader.readline()
+                    writer.write(answer)
+                await reader.readuntil(b"\r\n.\r\n")
+            try:
+                while not writer.is_closing():
+                    writer.write(b"250-wait\r\n")
+                    await asyncio.sleep(0.03)
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        core = Core(work(1))
+        limits = settings(greeting_timeout=0.2, command_timeout=0.2, dot_timeout=0.2)
+        await asyncio.wait_for(session(core, route_to(server.sockets[0].getsockname()[1]), limits=limits), 2)
+        server.close()
+        assert core.outcome(1) == {"greeting": "", "mail": "deferred", "dot": "unsure"}[verb]
+
+    run(play())
+
+
 def test_a_core_that_breaks_ends_the_session_with_its_error_and_leaves_nothing() -> None:
     class Broken(Core):
         async def next(self, permit: int, n: int):
