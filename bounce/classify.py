@@ -26,6 +26,16 @@ _LEADING = re.compile(r"\s{0,10}([2-5]\d\d)(?:[- ]|$)\s{0,3}(?:([245]\.\d{1,3}\.
 _ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 
 
+_COMMANDS = (
+    ("RCPT TO", Phase.RCPT),
+    ("MAIL FROM", Phase.MAIL),
+    ("END OF DATA", Phase.DOT),
+    ("DATA", Phase.DATA),
+    ("EHLO", Phase.EHLO),
+    ("HELO", Phase.EHLO),
+)
+
+
 class Classification(msgspec.Struct, frozen=True, gc=False):
     """What is wrong, whose fault it is, and the name of the rule that says so."""
 
@@ -49,8 +59,20 @@ def classify(reply: Reply, provider: str = "", phase: Phase = Phase.RCPT, rules:
 def _classify(rules: Rules, code: int, enhanced: str, text: str, provider: str, phase: Phase) -> Classification:
     if not enhanced and "#" in text and (marked := _MARKED.search(text)):
         enhanced = marked.group(1)  # qmail and IronPort: (#5.1.1)
+    if "(in reply to " in text:
+        phase = _named_phase(text) or phase
+        text = text.rpartition("(in reply to ")[0]
     rule = rules.decide(code, enhanced, text, provider, phase)
     return Classification(rule.category, rule.fault, rule.name) if rule is not None else _NOTHING
+
+
+def _named_phase(text: str) -> Phase | None:
+    """The phase that a relay names behind a reply, as in `550 no (in reply to RCPT TO command)`."""
+    command = text.rpartition("(in reply to ")[2].upper()
+    for words, phase in _COMMANDS:
+        if command.startswith(words):
+            return phase
+    return None
 
 
 def reply_of(text: str, enhanced: str = "") -> Reply:
