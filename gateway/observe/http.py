@@ -20,6 +20,7 @@ from gateway.observe.health import Health
 
 _TOGETHER = 8
 _REQUEST_SECONDS = 10.0
+_END_SEEN = 0.1  # seconds in which the thread notices that it should stop
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -28,7 +29,7 @@ class StatusServer:
 
     def __init__(self, address: tuple[str, int], registry: CollectorRegistry, health: Health) -> None:
         self._server = _Server(address, registry, health)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_END_SEEN,), name="status", daemon=True)
         self._thread.start()
 
     @property
