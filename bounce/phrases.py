@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 GAP = 80
 """The most characters a `*` in a phrase stands for."""
 
+UNTOLD = "~"
+"""Stands for words that no phrase uses; never part of a normal form itself."""
+
 _PUNCTUATION = {code: " " for code in range(128) if not chr(code).isalnum()}
 _OTHER_PUNCTUATION = re.compile(r"[^\w]+|_+")
 
@@ -26,6 +29,7 @@ class Index:
         for _, parts in parsed:
             for word in {word for part in parts for word in part.split()}:
                 frequency[word] = frequency.get(word, 0) + 1
+        self.vocabulary = frozenset(frequency)
         self._by_anchor: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
         self._spaceless: list[tuple[int, tuple[str, ...]]] = []
         for place, parts in parsed:
@@ -38,6 +42,18 @@ class Index:
             self._by_anchor.setdefault(anchor, []).append((place, parts))
         for group in self._by_anchor.values():
             group.sort(key=lambda entry: entry[0])
+
+    def told(self, said: list[str]) -> list[str]:
+        """The words that some phrase uses; `~` stands for every run of others. What differs in names and numbers only is the same here."""
+        vocabulary, kept, gap = self.vocabulary, [], False
+        for word in said:
+            if word in vocabulary:
+                kept.append(word)
+                gap = False
+            elif not gap:
+                kept.append(UNTOLD)
+                gap = True
+        return kept
 
     def first(self, said: list[str], normal: str, limit: int, admits: Callable[[int], bool]) -> int:
         """The least number below `limit` of a phrase that occurs and that `admits` agrees to; `limit` when there is none."""

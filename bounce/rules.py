@@ -25,6 +25,10 @@ MAX_TEXT = 2_000
 """Characters of a reply that are looked at. What comes after repeats or decorates."""
 
 
+CACHE = 16_384
+"""Wordings whose rule is remembered."""
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the table. Empty fields ask for nothing.
 
@@ -61,6 +65,7 @@ class Rules:
         self._enhanced = tuple(frozenset(rule.enhanced) for rule in rules)
         self._codes = tuple(tuple(rule.codes) for rule in rules)
         self._simple = tuple(not (rule.providers or rule.phases or rule.enhanced or rule.codes) for rule in rules)
+        self._decided = functools.lru_cache(maxsize=CACHE)(self._decide)
         self._compile()
 
     @classmethod
@@ -92,12 +97,19 @@ class Rules:
 
     def decide(self, code: int, enhanced: str, text: str, provider: str, phase: Phase) -> Rule | None:
         """The first rule that holds, or None."""
+        said = words(text[:MAX_TEXT])
+        if text.isascii():
+            said = self._phrases.told(said)
+        return self._decided(" ".join(said), code, enhanced, provider, phase)
+
+    def _decide(self, normal: str, code: int, enhanced: str, provider: str, phase: Phase) -> Rule | None:
+        """The decision over words in normal form. Cached: providers say few things, and differ in names and numbers."""
         keys = _enhanced_keys(enhanced)
         best = len(self.rules)
         for place in self._codes_only(code, keys):
             if place < best and self._admits(place, code, keys, provider, phase):
                 best = place
-        said = words(text[:MAX_TEXT])
+        said = normal.split()
         best = self._phrases.first(said, normal_form(said), best, lambda place: self._admits(place, code, keys, provider, phase))
         return self.rules[best] if best < len(self.rules) else None
 
