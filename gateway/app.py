@@ -20,6 +20,8 @@ from typing import Any
 from config.load import Configuration
 from config.sending import Source
 from config.settings import Settings
+from contacts.store import SuppressionStore
+from contacts.suppression import Policy, Rules
 from gateway.admin.console import Console
 from gateway.admin.server import ControlServer
 from gateway.calls import Closed, Message, Permit
@@ -31,6 +33,7 @@ from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
 from gateway.core.reporting import Reporting
 from gateway.core.snapshot import Snapshot
+from gateway.core.suppressions import Suppressions
 from gateway.delivery.hand import IN_HAND
 from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
@@ -48,7 +51,6 @@ from gateway.spool.port import Note, SpoolError
 from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.writer import Writer
 from gateway.traffic.controller import Controller
-from mail.address import Address
 from mail.identity import to_text
 from mail.token import TokenKeys
 
@@ -66,14 +68,6 @@ def gateway_version() -> str:
         return version("mailwright")
     except PackageNotFoundError:
         return "unknown"
-
-
-class NobodySuppressed:
-    """The suppression view while no list is configured."""
-
-    def reason(self, account: str, stream: str, recipient: Address) -> str | None:
-        """Nobody is suppressed."""
-        return None
 
 
 class Gateway:
@@ -116,9 +110,12 @@ class Gateway:
         if ledger is not None:
             self.controller.restore(ledger, self._clock())
         begun = time.monotonic()
+        kinds: dict[str, str] = {stream.name: stream.kind for stream in settings.stream}
+        self.contacts = SuppressionStore(self.data, Rules(Policy(), kinds), self._clock)
         self.core = Core(settings, self._ports(), self.data, self.domain)
         found = self.core.recovered
         self.recovery_seconds = time.monotonic() - begun
+        self.contacts.reconcile(found.position)
         log.recovered(found.epoch, found.clean, found.returned, len(found.flows), self.recovery_seconds)
         self.door = SubmissionDoor(
             settings,
@@ -142,7 +139,7 @@ class Gateway:
             controller=self.controller,
             router=self.router,
             observer=Reporting(self.metrics),
-            suppression=NobodySuppressed(),
+            suppression=Suppressions(self.contacts, lambda why: self._condition("contacts", why)),
             return_path=self._return_path,
             session=self._session,
             open_reader=self.spool.reader,
@@ -305,6 +302,7 @@ class Gateway:
         config = str(self.configuration.path or "defaults")
         log.started(gateway_version(), settings.gateway.node, self.hostname, str(self.data), config)
         self.core.start()
+        await self.core.outbox.caught_up()
         if settings.http.address is not None:
             host, _, port = settings.http.address.rpartition(":")
             try:
@@ -347,6 +345,7 @@ class Gateway:
         self.router.reconfigure(settings)
         self.watcher.reconfigured()
         self.metrics.name_providers(provider.name for provider in settings.provider)
+        self.contacts.rules = Rules(Policy(), {stream.name: stream.kind for stream in settings.stream})
         self.core.reconfigure(settings)
         self.door.reconfigure(settings)
         self._tell_keys(keyring)
@@ -375,6 +374,7 @@ class Gateway:
         self.composer.close()
         await self.writer.close()
         self.spool.close(clean)
+        self.contacts.close()
         if self._status is not None:
             self._status.close()
         log.stopped(clean, time.monotonic() - begun)

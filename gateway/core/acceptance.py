@@ -20,10 +20,11 @@ from gateway.core.committer import Committer
 from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held
 from gateway.core.observer import Observer
+from gateway.core.telling import ACCEPTED, told
 from gateway.delivery.route import Route
 from gateway.spool.port import UNROUTED, Acceptance, FlowKey, NewDelivery, SpoolError, SpoolFull
 from mail.address import Address
-from mail.event import Event, EventKind, seal, timestamp
+from mail.event import Event, EventKind, seal
 from mail.identity import IdentitySource, to_text
 from mail.reply import Reply
 
@@ -36,7 +37,13 @@ class SuppressionView(Protocol):
     """Who must not be written to."""
 
     def reason(self, account: str, stream: str, recipient: Address) -> str | None:
-        """Why this recipient is suppressed, or None."""
+        """Why this recipient is suppressed, or None. Raises SpoolError when that cannot be known."""
+
+    def apply(self, event: Event) -> None:
+        """Take an event in at once."""
+
+    def catch_up(self, rows: list[tuple[int, bytes]]) -> None:
+        """Carry rows of the event log to disk; called in a thread. Raises SpoolError."""
 
 
 class Windows(Protocol):
@@ -103,7 +110,10 @@ class Acceptor:
         now = self._clock()
         message = self._identify(submission.message, now)
         stream = self._streams.get(message.stream)
-        wanted, events = self._without_suppressed(submission.recipients, message, now)
+        try:
+            wanted, events = self._without_suppressed(submission.recipients, message, now)
+        except SpoolError:
+            return BROKEN
         deliveries = [self._delivery(message, recipient, stream, now) for recipient in wanted]
         events += [self._accepted_event(message, delivery, now) for delivery in deliveries]
         acceptance = Acceptance(message, submission.content, now + stream.retry.lifetime, deliveries, events)
@@ -166,7 +176,9 @@ class Acceptor:
                 wanted.append(recipient)
                 continue
             self._observer.suppressed(message, recipient.text, reason)
-            events.append(seal(self._event(message, recipient.text, self._identities.next(now), EventKind.SUPPRESSED, now, reason)))
+            never = self._identities.next(now)
+            event = told(message, never, recipient.text, EventKind.SUPPRESSED, ACCEPTED, now, self._node, reason=reason)
+            events.append(seal(event))
         return wanted, events
 
     def _delivery(self, message: Message, recipient: Address, stream: Stream, now: float) -> NewDelivery:
@@ -201,27 +213,7 @@ class Acceptor:
                 self._windows.waits(delivery.flow)
 
     def _accepted_event(self, message: Message, delivery: NewDelivery, now: float) -> bytes:
-        return seal(self._event(message, delivery.recipient, delivery.id, EventKind.ACCEPTED, now, ""))
-
-    def _event(self, message: Message, recipient: str, delivery: int, kind: EventKind, now: float, reason: str) -> Event:
-        delivery_text = to_text(delivery)
-        return Event(
-            id=f"{delivery_text}.0",
-            kind=kind,
-            at=now,
-            time=timestamp(now),
-            recipient=recipient,
-            node=self._node,
-            message=to_text(message.id),
-            delivery=delivery_text,
-            account=message.account,
-            stream=message.stream,
-            campaign=message.campaign,
-            sender=message.sender.text,
-            message_id=message.message_id,
-            size=message.size,
-            diagnostic=reason,
-        )
+        return seal(told(message, delivery.id, delivery.recipient, EventKind.ACCEPTED, ACCEPTED, now, self._node))
 
 
 def flow_key(message: Message, stream: Stream, route: Route) -> FlowKey:

@@ -152,6 +152,7 @@ class Core:
         )
         self.engine.on_unrouted_due = self.unrouted.due_later
         self.engine.on_trip = self._tripped
+        self.engine.on_addition = ports.suppression.apply
         self.sweeper = Sweeper(
             ports.spool,
             self.committer,
@@ -166,7 +167,13 @@ class Core:
             ports.on_bug,
         )
         self.outbox = Outbox(
-            ports.spool, self.committer, settings.events, data, ports.on_outbox, lambda events: ports.observer.published("ndjson", events)
+            ports.spool,
+            self.committer,
+            settings.events,
+            data,
+            ports.on_outbox,
+            lambda events: ports.observer.published("ndjson", events),
+            ports.suppression.catch_up,
         )
         self.acceptor = Acceptor(
             settings,
@@ -279,14 +286,9 @@ class Core:
         await self.windows.close()
         await self.sweeper.close()
         await self.engine.close(grace)
-        if self.committer.broken is None:
-            try:
-                await self.committer.flush()
-                await self.outbox.close()
-            except SpoolError:
-                pass
-        await self.committer.close()
-        return self.committer.broken is None
+        if await self.committer.finish():
+            await self.outbox.close()
+        return await self.committer.close()
 
     def _new_flow(self, flow: NewFlow) -> None:
         self.committer.flow(flow)

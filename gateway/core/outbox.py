@@ -1,4 +1,4 @@
-"""The outbox's first reader: events go from the spool to a rotating NDJSON file, in commit order.
+"""The outbox's readers: events go from the spool to a rotating NDJSON file and to the suppression view on disk, in commit order.
 
 At least once with stable ids: the position reached is kept in the spool as a note, the file is synced before the position moves, and
 after a crash the lines already in the file behind the position are recognised and not written again. Outbox rows that every reader has
@@ -20,6 +20,8 @@ from mail.event import unseal
 
 PAGE = 1000
 POSITION = "outbox.ndjson"
+LONG_LINE = 1024
+"""Octets of a long event; most have half of that."""
 PAUSE = 0.2
 """Seconds between looks while there is work: a few large writes rather than many small ones."""
 LONGEST_PAUSE = 60.0
@@ -45,22 +47,12 @@ class EventFile:
             self._rotate()
 
     def last_ids(self, count: int) -> set[str]:
-        """Ids of the last lines, to recognise what a crash left behind the position. A line cut by a crash is completed by a newline."""
-        if not self._path.exists():
-            return set()
-        with self._path.open("r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = max(0, size - count * 1024)
-            file.seek(start)
-            tail = file.read()
-            if tail and not tail.endswith(b"\n"):
-                file.write(b"\n")
+        """Ids of the last lines, to recognise what a crash left behind the position: of the newest rotated file too, since a rotation may
+        have come between. A line cut by a crash is completed by a newline."""
         ids: set[str] = set()
-        for line in tail.split(b"\n"):
-            try:
-                ids.add(unseal(line).id)
-            except ValueError:
-                continue
+        for path in (self._path, self._numbered(1)):
+            if path.exists():
+                ids |= _last_ids(path, count)
         return ids
 
     def _rotate(self) -> None:
@@ -76,6 +68,23 @@ class EventFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
+def _last_ids(path: Path, count: int) -> set[str]:
+    """Ids in the last `count` lines, or a few more."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - count * LONG_LINE))
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.write(b"\n")
+    ids: set[str] = set()
+    for line in tail.split(b"\n"):
+        try:
+            ids.add(unseal(line).id)
+        except ValueError:
+            continue
+    return ids
+
+
 class Outbox:
     """Moves events from the spool to the file."""
 
@@ -87,16 +96,19 @@ class Outbox:
         folder: Path,
         on_trouble: Callable[[str | None], None],
         on_published: Callable[[int], None],
+        catch_up: Callable[[list[tuple[int, bytes]]], None],
     ) -> None:
         self._spool = spool
         self._committer = committer
         self._on_trouble = on_trouble
         self._on_published = on_published
+        self._catch_up = catch_up
         self._file = None if settings.file is None else EventFile(folder / settings.file, settings.rotate_size, settings.rotate_keep)
         self._position = int(spool.note(POSITION) or b"0")
         self._seen: set[str] = set() if self._file is None else self._file.last_ids(2 * PAGE)
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._caught_up = asyncio.Event()
 
     @property
     def backlog(self) -> int:
@@ -106,6 +118,10 @@ class Outbox:
     def start(self) -> None:
         """Begin to publish."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="outbox")
+
+    async def caught_up(self) -> None:
+        """Returns when everything an earlier run left was published, or cannot be for now: only then may a door open."""
+        await self._caught_up.wait()
 
     async def close(self) -> None:
         """Publish what is on disk, then end."""
@@ -126,6 +142,7 @@ class Outbox:
                 moved, pause = 0, min(pause * 2, LONGEST_PAUSE)
             if moved == PAGE:
                 continue
+            self._caught_up.set()
             if stopping:
                 return
             try:
@@ -141,14 +158,22 @@ class Outbox:
         page = self._spool.events(self._position, PAGE)
         if not page:
             return 0
-        if self._file is not None:
-            lines = self._unwritten(page)
-            await asyncio.get_running_loop().run_in_executor(None, self._file.append, lines)
-            self._on_published(len(lines))
+        lines = self._unwritten(page)
+        await asyncio.get_running_loop().run_in_executor(None, self._carry, page, lines)
+        self._on_published(len(lines))
         self._position = page[-1][0]
         self._committer.note(Note(POSITION, b"%d" % self._position))
         self._committer.published(self._position)
+        if len(page) == PAGE:
+            # Many at once: the position goes to disk with them, so that a crash finds behind it no more than the file's end can tell.
+            await self._committer.flush()
         return len(page)
+
+    def _carry(self, page: list[tuple[int, bytes]], lines: list[bytes]) -> None:
+        """In a thread: to the file, and to the view on disk. Both are durable when this returns, and both may be done twice."""
+        self._catch_up(page)
+        if self._file is not None:
+            self._file.append(lines)
 
     def _unwritten(self, page: list[tuple[int, bytes]]) -> list[bytes]:
         if not self._seen:

@@ -6,19 +6,21 @@ for the spool, the event, what it became and when it is due again. It does not w
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from config.sending import Stream
+from contacts.consequence import hard_bounce_addition
 from gateway.calls import Settlement
 from gateway.core.flows import FlowRegistry, Streams, pool_flow
 from gateway.core.held import Held
+from gateway.core.telling import UNTRIED, told
 from gateway.delivery.refusal import Action, Past, action_for
 from gateway.spool.lifecycle import State
 from gateway.spool.port import UNROUTED, Change, FlowKey
 from gateway.traffic.retry import Retried, RetryDecision, after_greylisting, after_unsure, next_attempt, when_the_lane_allows
-from mail.event import Event, EventKind, seal, timestamp
-from mail.identity import to_text
+from mail.event import Event, EventKind, seal
 from mail.outcome import Category, Delivered, Fault, Outcome, Unsure, Verdict, is_hard
 
 SAME_SOURCE_GRACE = 3600.0
@@ -35,6 +37,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     became: EventKind
     next_due: float
     counted_by_breaker: bool = False
+    addition: Event | None = None
+    """The event that suppresses the recipient, when the refusal says that the address is dead."""
 
 
 class Settler:
@@ -72,20 +76,12 @@ class Settler:
 
     def expire(self, held: Held, now: float) -> Settled:
         """The delivery's time is over while it waited."""
-        event = msgspec.structs.replace(
-            self._bare_event(held, EventKind.EXPIRED, now),
-            id=f"{to_text(held.id)}.x",
-            category=Category.EXPIRED.value,
-            fault=Fault.UNKNOWN.value,
-            attempt=held.attempts,
-        )
+        event = self._untried(held, EventKind.EXPIRED, now, category=Category.EXPIRED.value, fault=Fault.UNKNOWN.value)
         return Settled(Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts), EventKind.EXPIRED, 0.0)
 
     def cancel(self, held: Held, reason: str, now: float) -> Settled:
-        """An operator ends the delivery."""
-        event = msgspec.structs.replace(
-            self._bare_event(held, EventKind.CANCELLED, now), id=f"{to_text(held.id)}.x", attempt=held.attempts, diagnostic=reason
-        )
+        """An operator, or a suppression that came later, ends the delivery."""
+        event = self._untried(held, EventKind.CANCELLED, now, diagnostic=reason)
         return Settled(Change(held.id, State.CANCELLED, now, [seal(event)], attempts=held.attempts), EventKind.CANCELLED, 0.0)
 
     # One function for each action of the table.
@@ -94,7 +90,10 @@ class Settler:
         if verdict.category in (Category.IP_REPUTATION, Category.RATE_LIMITED):
             verdict = msgspec.structs.replace(verdict, fault=Fault.SENDER_IP)
         event = self._event(held, settlement, EventKind.BOUNCED, verdict, now)
-        return Settled(Change(held.id, State.FAILED, now, [seal(event)], attempts=held.attempts + 1), EventKind.BOUNCED, 0.0)
+        # The consequence is decided before the commit and written with its cause (DESIGN section 5).
+        addition = hard_bounce_addition(event, now)
+        events = [seal(event)] if addition is None else [seal(event), seal(addition)]
+        return Settled(Change(held.id, State.FAILED, now, events, attempts=held.attempts + 1), EventKind.BOUNCED, 0.0, addition=addition)
 
     def _fail_counted(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         return msgspec.structs.replace(self._fail(held, settlement, verdict, now), counted_by_breaker=True)
@@ -180,27 +179,18 @@ class Settler:
         return None if held.flow == UNROUTED else self._flows.key(held.flow)
 
     def _event(self, held: Held, settlement: Settlement, kind: EventKind, verdict: Verdict | None, now: float) -> Event:
-        facts, message = settlement.facts, held.message
-        delivery, outcome = to_text(held.id), settlement.outcome
+        facts, outcome = settlement.facts, settlement.outcome
         reply = outcome.reply if isinstance(outcome, Delivered) else outcome.verdict.reply
         attempt = held.attempts + 1
-        permanent = kind is EventKind.BOUNCED
-        hard = verdict is not None and is_hard(verdict.category, permanent)
-        return Event(
-            id=f"{delivery}.{attempt}",
-            kind=kind,
-            at=now,
-            time=timestamp(now),
-            recipient=held.recipient.text,
-            node=self._node,
-            message=to_text(message.id),
-            delivery=delivery,
-            account=message.account,
-            stream=message.stream,
-            campaign=message.campaign,
-            sender=message.sender.text,
-            message_id=message.message_id,
-            size=message.size,
+        hard = verdict is not None and is_hard(verdict.category, kind is EventKind.BOUNCED)
+        return told(
+            held.message,
+            held.id,
+            held.recipient.text,
+            kind,
+            str(attempt),
+            now,
+            self._node,
             attempt=attempt,
             provider=facts.lane.provider,
             source=facts.lane.source,
@@ -219,24 +209,8 @@ class Settler:
             suppression_proposed=hard and verdict is not None and verdict.fault is Fault.RECIPIENT,
         )
 
-    def _bare_event(self, held: Held, kind: EventKind, now: float) -> Event:
-        message, delivery = held.message, to_text(held.id)
-        return Event(
-            id=f"{delivery}.0",
-            kind=kind,
-            at=now,
-            time=timestamp(now),
-            recipient=held.recipient.text,
-            node=self._node,
-            message=to_text(message.id),
-            delivery=delivery,
-            account=message.account,
-            stream=message.stream,
-            campaign=message.campaign,
-            sender=message.sender.text,
-            message_id=message.message_id,
-            size=message.size,
-        )
+    def _untried(self, held: Held, kind: EventKind, now: float, **facts: Any) -> Event:
+        return told(held.message, held.id, held.recipient.text, kind, UNTRIED, now, self._node, attempt=held.attempts, **facts)
 
 
 def verdict_of(outcome: Outcome) -> Verdict | None:

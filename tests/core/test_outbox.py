@@ -26,6 +26,9 @@ class Disk:
     def events(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         return [row for row in self._events if row[0] > after][:limit]
 
+    async def flush(self) -> None:
+        """Everything is on disk."""
+
     def published(self, position: int) -> None:
         self.kept_from = position
 
@@ -38,7 +41,7 @@ def _publish(disk: Disk, folder: Path) -> int:
     counted: list[int] = []
 
     async def run() -> None:
-        outbox = Outbox(disk, disk, Events(), folder, lambda trouble: None, counted.append)  # type: ignore[arg-type]
+        outbox = Outbox(disk, disk, Events(), folder, lambda trouble: None, counted.append, lambda rows: None)  # type: ignore[arg-type]
         outbox.start()
         await outbox.close()
         assert outbox.backlog == 0
