@@ -145,9 +145,12 @@ class Sweeper:
 
     async def carry_out(self, operation: Operation) -> int:
         """Slice by slice until nothing matches any more."""
-        touched = self._from_windows(operation)
+        met = self._from_windows(operation)
         await self._committer.flush()
-        touched += await (self._sweep(operation) if operation.action in ("retry", "reroute") else self._end_all(operation))
+        if operation.action in ("retry", "reroute"):
+            touched = await self._sweep(operation, met)
+        else:
+            touched = len(met) + await self._end_all(operation)
         self._unfinished.pop(operation.id, None)
         self._note_unfinished()
         await self._committer.flush()
@@ -156,11 +159,11 @@ class Sweeper:
     def _note_unfinished(self) -> None:
         self._committer.note(Note(OPERATIONS, msgspec.json.encode(list(self._unfinished.values()))))
 
-    def _from_windows(self, operation: Operation) -> int:
-        """What matches in a window is touched there: put back, the feeder could have it again before the slices come by."""
+    def _from_windows(self, operation: Operation) -> set[int]:
+        """What matches in a window is touched there: put back, the feeder could have it again before the slices come by. Which it was."""
         if operation.action == "retry":
-            return 0  # what is in a window is due already
-        now, touched = self._clock(), 0
+            return set()  # what is in a window is due already
+        now = self._clock()
         meant = [held for held in self._held.all() if held.permit == 0 and matches(operation.selection, held, self._provider(held))]
         for held in meant:
             self._held.remove(held.id)
@@ -168,16 +171,16 @@ class Sweeper:
                 self._committer.release(Release(held.id, now, UNROUTED))
             else:
                 self._end(held, lambda held: self._ending(operation, held))
-            touched += 1
         for flow in {held.flow for held in meant}:
             self._windows.withdraw(flow)  # the rest of it goes to disk and comes back: windows keep no places for what is gone
-        return touched
+        return {held.id for held in meant}
 
-    async def _sweep(self, operation: Operation) -> int:
-        touched, after = 0, 0
+    async def _sweep(self, operation: Operation, met: set[int]) -> int:
+        """On disk; how many, with those that were `met` in windows."""
+        touched, after = len(met), 0
         while True:
             swept = await self._committer.sweep(Sweep(operation.action, operation.selection, operation.at, after, SLICE))
-            touched += len(swept)
+            touched += sum(delivery not in met for delivery in swept)
             if len(swept) < SLICE:
                 break
             after = swept[-1]
