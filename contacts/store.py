@@ -88,8 +88,12 @@ class SuppressionStore:
 
     def entries(self, recipient: Address) -> list[Entry]:
         """Every entry of `recipient` with its evidence, expired ones too, oldest first."""
+        return self.entries_of(normal_form(recipient))
+
+    def entries_of(self, subject: str) -> list[Entry]:
+        """`entries` of an address in normal form or a hash (`contacts.address.subject_of`)."""
         self._forget_arrived()
-        found = self._find(self.keys.of(normal_form(recipient)), whole=True)
+        found = self._find(self.keys.of(subject), whole=True)
         return sorted(found, key=lambda entry: (entry.created, entry.id))
 
     def apply(self, event: Event) -> list[Change]:
