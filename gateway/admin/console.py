@@ -158,14 +158,32 @@ class Console:
         return {"lanes": [msgspec.to_builtins(lane) for lane in lanes]}
 
     async def _suspend(self, arguments: LaneName) -> Result:
+        """A hold of the lane with an end: like every order of a person it survives a restart."""
+        if arguments.seconds <= 0:
+            raise CallError("say for how long: every suspension of a lane ends by itself")
         now = self._core.clock()
-        self._core.ports.controller.suspend(Lane(arguments.source, arguments.provider), now + arguments.seconds, arguments.reason, now)
-        return {"suspended": f"{arguments.source}/{arguments.provider}", "until": timestamp(now + arguments.seconds)}
+        until = now + arguments.seconds
+        hold = Hold(
+            self._core.identities.next(now),
+            now,
+            until,
+            source=arguments.source,
+            provider=arguments.provider,
+            reason=arguments.reason[:500],
+        )
+        self._core.hold(hold)
+        await self._core.committer.flush()
+        return {"suspended": f"{arguments.source}/{arguments.provider}", "until": timestamp(until), "hold": to_text(hold.id)}
 
     async def _resume(self, arguments: LaneName) -> Result:
+        """Ends what people ordered for this lane alone, and what replies did to it."""
+        lane = ReleaseQueue(source=arguments.source, provider=arguments.provider)
+        for identity in [hold.id for hold in self._core.holds.values() if _means(lane, hold)]:
+            self._core.release(identity)
         self._core.ports.controller.resume(Lane(arguments.source, arguments.provider))
         self._core.windows.look()
         self._core.engine.turn_soon()
+        await self._core.committer.flush()
         return {"resumed": f"{arguments.source}/{arguments.provider}"}
 
 

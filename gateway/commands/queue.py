@@ -35,7 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 _LIST = ("delivery", "recipient", "campaign", "state", "due", "attempts", "reason")
 _HOLDS = ("id", "provider", "account", "stream", "campaign", "domain", "source", "until", "reason")
-_LANES = ("lane", "connections", "allowed", "in_line", "rate", "handed", "delivered", "refused", "suspended_until", "why", "cause")
+_LANES = ("lane", "connections", "allowed", "in_line", "rate", "handed", "delivered", "refused", "held", "suspended_until", "why", "cause")
 _DONE = {"retry": "made due now", "reroute": "routed anew", "cancel": "cancelled", "expire": "expired"}
 
 

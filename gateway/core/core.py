@@ -227,6 +227,8 @@ class Core:
             return 0
         self.committer.hold(hold)
         self.ports.controller.hold(hold)
+        if hold.source and not (hold.account or hold.stream or hold.campaign):
+            return 0  # a lane is held, and other sources may carry what waits
         return sum(self.windows.withdraw(flow) for flow in self._held_flows(hold))
 
     def release(self, hold: int) -> None:

@@ -82,7 +82,9 @@ class Snapshot:
         return View(
             queue=self._queue(backlog, core.clock()),
             lanes=[
-                LaneGauge(lane.lane.source, lane.lane.provider, lane.connections, lane.allowed, lane.suspended_until > core.clock())
+                LaneGauge(
+                    lane.lane.source, lane.lane.provider, lane.connections, lane.allowed, lane.held or lane.suspended_until > core.clock()
+                )
                 for lane in lanes
             ],
             bounds=self._bounds() + self._extra_bounds(),

@@ -76,7 +76,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition("mailwright_queue_oldest_seconds", "view", "Age of the oldest delivery in the queue.", ("provider",)),
     Definition("mailwright_lane_connections", "view", "Open connections of a lane.", ("source", "provider")),
     Definition("mailwright_lane_connections_limit", "view", "Connections a lane may have.", ("source", "provider")),
-    Definition("mailwright_lane_suspended", "view", "1 while a lane is suspended.", ("source", "provider")),
+    Definition("mailwright_lane_suspended", "view", "1 while a lane is suspended or held.", ("source", "provider")),
     Definition("mailwright_bound_used", "view", "Used part of every queue, cache, pool and buffer, in its own unit.", ("bound",)),
     Definition("mailwright_bound_limit", "view", "The bound of the same.", ("bound",)),
     Definition("mailwright_spool_octets", "view", "Sizes of the spool: database, wal, free space of its disk.", ("part",)),

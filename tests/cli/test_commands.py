@@ -165,6 +165,7 @@ def _look_hold_and_change(folder: Path) -> None:
     assert _run("lanes", folder=folder)[0] == 0
     assert _run("status", folder=folder)[0] == 0
 
+    _suspend_a_lane(folder)
     code, out, err = _run("queue", "cancel", "--domain", "one.example", folder=folder, text="")
     assert (code, out) == (0, "1 deliveries match; nothing was changed\n")
     assert "say --yes" in err
@@ -173,6 +174,16 @@ def _look_hold_and_change(folder: Path) -> None:
     assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 1
     assert _run("queue", "release", "--campaign", "spring", folder=folder)[0] == 0
     assert "nothing is held" in _run("queue", "holds", folder=folder)[1]
+
+
+def _suspend_a_lane(folder: Path) -> None:
+    assert (
+        "default/smarthost" in _run("lanes", "suspend", "default", "smarthost", "--for", "1h", "--reason", "they asked", folder=folder)[1]
+    )
+    assert "they asked" in _run("queue", "holds", folder=folder)[1]
+    assert _run("lanes", "suspend", "default", "smarthost", "--for", "0s", folder=folder)[0] == 65
+    assert _run("lanes", "resume", "default", "smarthost", folder=folder)[0] == 0
+    assert "they asked" not in _run("queue", "holds", folder=folder)[1]
 
 
 def test_with_no_gateway_running_the_spool_itself_is_changed(folder: Path) -> None:
