@@ -126,7 +126,7 @@ class Gateway:
             prefetch=self.router.prefetch,
             unsignable=self.composer.unsignable,
         )
-        self.console = Console(self.core, self.status)
+        self.console = Console(self.core, self.contacts, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
         self.snapshot = Snapshot(self.core, self.metrics, self.health.conditions, self._spool_octets, self._extra_bounds, self.health.beat)
         self._status: StatusServer | None = None

@@ -18,6 +18,7 @@ from gateway.commands.judgement import bounce, fbl
 from gateway.commands.keys import account, dkim
 from gateway.commands.queue import lanes, queue
 from gateway.commands.send import send
+from gateway.commands.suppression import suppression
 
 app = typer.Typer(
     name="mailwright",
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(queue, name="queue")
 app.add_typer(lanes, name="lanes")
+app.add_typer(suppression, name="suppression")
 app.add_typer(dkim, name="dkim")
 app.add_typer(account, name="account")
 app.add_typer(bounce, name="bounce")

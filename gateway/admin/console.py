@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from contacts.store import SuppressionStore
 from gateway.admin.calls import (
     CallError,
     ChangeQueue,
@@ -20,6 +21,7 @@ from gateway.admin.calls import (
     Result,
     ShowDelivery,
 )
+from gateway.admin.suppression import SuppressionCalls
 from gateway.calls import Lane
 from gateway.core.core import Core
 from gateway.core.sweeps import Action, Operation
@@ -34,7 +36,7 @@ HOLD_FIELDS = ("provider", "account", "stream", "campaign", "domain", "source")
 class Console:
     """The calls over one core."""
 
-    def __init__(self, core: Core, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, core: Core, store: SuppressionStore, status: Callable[[], dict[str, Any]]) -> None:
         self._core = core
         self._status = status
         self._calls: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Awaitable[Result]]]] = {
@@ -51,6 +53,7 @@ class Console:
             "lanes.list": (Nothing, self._lanes),
             "lanes.suspend": (LaneName, self._suspend),
             "lanes.resume": (LaneName, self._resume),
+            **SuppressionCalls(core, store).calls,
         }
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Result:

@@ -1,0 +1,113 @@
+"""The console's calls about the suppression list: list, why, add, remove.
+
+A change is an event: it goes to disk with the event log first, then into the view, so that it is in the log like every other and comes back
+after a crash. Files (export, import) are not a matter of this socket.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from contacts import command
+from contacts.store import SuppressionStore
+from contacts.trouble import StoreError
+from gateway.admin.calls import CallError, Result
+from gateway.core.core import Core
+from mail.event import Event, seal
+from mail.identity import to_text
+
+
+class ListSuppressions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """suppression.list"""
+
+    since: str = ""
+    reason: str = ""
+    limit: int = 100
+
+
+class WhySuppressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """suppression.why"""
+
+    address: str
+
+
+class AddSuppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """suppression.add"""
+
+    address: str
+    reason: str = "manual"
+    scope: str = "global"
+    expires: str = ""
+    note: str = ""
+
+
+class RemoveSuppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """suppression.remove: every entry of the address, or those with this reason or scope."""
+
+    address: str
+    reason: str = ""
+    scope: str = ""
+    dry_run: bool = False
+
+
+class SuppressionCalls:
+    """The calls over one core and its store."""
+
+    def __init__(self, core: Core, store: SuppressionStore) -> None:
+        self._core = core
+        self._store = store
+        self.calls: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Awaitable[Result]]]] = {
+            "suppression.list": (ListSuppressions, self._told(self._list)),
+            "suppression.why": (WhySuppressed, self._told(self._why)),
+            "suppression.add": (AddSuppression, self._told(self._add)),
+            "suppression.remove": (RemoveSuppression, self._told(self._remove)),
+        }
+
+    def _told(self, carry_out: Callable[[Any], Awaitable[Result]]) -> Callable[[Any], Awaitable[Result]]:
+        async def call(arguments: Any) -> Result:
+            try:
+                return await carry_out(arguments)
+            except (command.Refused, StoreError) as refusal:
+                raise CallError(str(refusal)) from refusal
+
+        return call
+
+    async def _list(self, arguments: ListSuppressions) -> Result:
+        now = self._core.clock()
+        return {"entries": command.listed(self._store, now, since=arguments.since, reason=arguments.reason, limit=max(1, arguments.limit))}
+
+    async def _why(self, arguments: WhySuppressed) -> Result:
+        return {"address": arguments.address, "entries": command.why(self._store, arguments.address, self._core.clock())}
+
+    async def _add(self, arguments: AddSuppression) -> Result:
+        now = self._core.clock()
+        identity = f"{to_text(self._core.identities.next(now))}.m"
+        event = command.addition(
+            arguments.address,
+            arguments.reason,
+            arguments.scope,
+            identity,
+            now,
+            expires=arguments.expires,
+            note=arguments.note,
+            node=self._core.settings.gateway.node,
+        )
+        await self._commit([event])
+        return {"added": identity, "address": event.recipient}
+
+    async def _remove(self, arguments: RemoveSuppression) -> Result:
+        node = self._core.settings.gateway.node
+        events = command.removals(
+            self._store, arguments.address, self._core.clock(), reason=arguments.reason, scope=arguments.scope, node=node
+        )
+        if not arguments.dry_run:
+            await self._commit(events)
+        return {"removed": [event.entry for event in events], "dry_run": arguments.dry_run}
+
+    async def _commit(self, events: list[Event]) -> None:
+        if events:
+            self._core.committer.events([seal(event) for event in events])
+            await self._core.committer.flush()
+        for event in events:
+            self._store.apply(event)
