@@ -119,6 +119,8 @@ CHANGING = frozenset(
         "queue.release",
         "lanes.suspend",
         "lanes.resume",
+        "suppression.add",
+        "suppression.remove",
     }
 )
 """Calls that change something when they are no dry run: these are logged."""
