@@ -1,127 +1,188 @@
-"""What an attempt makes of a delivery: one event, one state that fits it, a next due time only where it goes on."""
+"""What each action of the refusal table makes of a delivery: the change for the spool and the event, decided together."""
 
-import itertools
 import random
+from typing import Any
 
+import msgspec
 import pytest
 
-from config.sending import Pool, Retry, Source, Stream
 from config.settings import Settings
 from gateway.calls import AttemptFacts, Lane, Message, Settlement
 from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held
-from gateway.core.settlement import Settled, Settler
+from gateway.core.settlement import EXCLUSION, SAME_SOURCE_GRACE, Settled, Settler
 from gateway.spool.lifecycle import State
 from gateway.spool.port import UNROUTED, FlowKey, NewFlow
 from mail.address import Address
-from mail.event import FINAL, Event, EventKind, unseal
+from mail.event import Event, EventKind, unseal
+from mail.identity import to_text
 from mail.outcome import Category, Deferred, Delivered, Failed, Fault, Outcome, Phase, Unsure, Verdict
 from mail.reply import Reply
 
-NOW = 1_000_000.0
-RECIPIENT = Address("ann@mailbox.example", "mailbox.example")
-SENDER = Address("news@shop.example", "shop.example")
-STATES = {
-    EventKind.DELIVERED: State.DELIVERED,
-    EventKind.BOUNCED: State.FAILED,
-    EventKind.EXPIRED: State.EXPIRED,
-    EventKind.CANCELLED: State.CANCELLED,
-    EventKind.DEFERRED: State.QUEUED,
-}
-KEY = FlowKey("google", "mx", "default", "crm", "news", "spring", "normal")
+NOW = 1_800_000_000.0
+DELIVERY = 12_345_678_901_234
+SETTINGS = Settings.model_validate(
+    {
+        "source": [{"name": "one"}, {"name": "two"}, {"name": "three"}],
+        "pool": [{"name": "default", "members": {"one": 1, "two": 1, "three": 1}}],
+        "stream": [{"name": "default", "retry": {"jitter": 0}}, {"name": "careful", "unsure": "fail"}],
+    }
+)
+KEY = FlowKey("google", "mx.google.test", "default", "shop", "default", "spring")
 
 
-def _settler(unsure: str = "retry", lifetime: float = 86_400.0) -> tuple[Settler, FlowRegistry]:
-    stream = Stream.model_validate({"name": "news", "unsure": unsure, "retry": {"lifetime": lifetime}})
-    settings = Settings(
-        stream=[stream], source=[Source(name="s1"), Source(name="s2")], pool=[Pool(name="default", members={"s1": 1, "s2": 1})]
-    )
-    flows = FlowRegistry([NewFlow(1, KEY)], lambda flow: None)
-    return Settler(Streams(settings), flows, random.Random(1), "node"), flows
+class Desk:
+    """A settler, and one delivery on it."""
+
+    def __init__(self, key: FlowKey | None = KEY, stream: str = "default", **known: Any) -> None:
+        self.flows = FlowRegistry([NewFlow(1, KEY)], lambda flow: None)
+        self.settler = Settler(Streams(SETTINGS), self.flows, random.Random(1), "node-1")
+        message = Message(
+            account="shop",
+            stream=stream,
+            sender=Address("news@shop.test", "shop.test"),
+            from_domain="shop.test",
+            received_at=NOW - 60,
+            size=1000,
+            id=7,
+            campaign="spring",
+            message_id="<7@shop.test>",
+        )
+        flow = UNROUTED if key is None else self.flows.number(key)
+        self.held = Held(DELIVERY, message, Address("zoe@gmail.test", "gmail.test"), "b+1@gateway.test", flow, NOW + 259_140.0, **known)
+
+    def settle(self, outcome: Outcome, source: str = "one") -> Settled:
+        facts = AttemptFacts(NOW - 1, NOW, Lane(source, "google"), "mx.google.test", "mx.google.test", "192.0.2.1:25", "TLSv1.3 X")
+        return self.settler.settle(self.held, Settlement(DELIVERY, outcome, facts), NOW)
+
+    def key(self, settled: Settled) -> FlowKey:
+        return self.flows.key(settled.change.flow)
 
 
-def _held(flow: int = 1, attempts: int = 0, steps: int = 0, unsure: int = 0, sources_tried: int = 0) -> Held:
-    message = Message("crm", "news", SENDER, "shop.example", NOW, 10, id=5, campaign="spring")
-    return Held(7, message, RECIPIENT, "b+x@gateway.example", flow, NOW + 86_400.0, attempts, steps, unsure, sources_tried)
+def refused(code: int, category: Category, fault: Fault, text: str = "no") -> Outcome:
+    verdict = Verdict(Reply(code, text, f"{code // 100}.7.1"), category, fault, "a-rule", Phase.RCPT)
+    return Failed(verdict) if code >= 500 else Deferred(verdict)
 
 
-def _verdict(category: Category, fault: Fault, code: int = 451) -> Verdict:
-    return Verdict(Reply(code, "words of the receiver", f"{code // 100}.0.0"), category, fault, "rule", Phase.RCPT)
+LOST = Unsure(Verdict(Reply(451, "lost", "4.4.2", synthetic=True), Category.NETWORK, Fault.NETWORK, "unsure", Phase.DOT))
 
 
-def _settle(outcome: Outcome, held: Held, settler: Settler, now: float = NOW + 1) -> Settled:
-    facts = AttemptFacts(started=now - 1, ended=now, lane=Lane("s1", "google"), host="mx.google.example")
-    return settler.settle(held, Settlement(held.id, outcome, facts), now)
-
-
-def _first_event(settled: Settled) -> Event:
+def event_of(settled: Settled) -> Event:
     return unseal(settled.change.events[0])
 
 
-def _outcomes() -> list[Outcome]:
-    found: list[Outcome] = [Delivered(Reply(250, "taken", "2.0.0"))]
-    for category, fault in itertools.product(Category, Fault):
-        found += [Deferred(_verdict(category, fault)), Failed(_verdict(category, fault, 550)), Unsure(_verdict(category, fault))]
-    return found
+def test_a_delivery_ends_with_an_event_that_has_all_the_facts() -> None:
+    settled = Desk(attempts=2).settle(Delivered(Reply(250, "taken", "2.0.0")))
+    assert (settled.change.state, settled.change.attempts, settled.next_due) == (State.DELIVERED, 3, 0.0)
+    event = event_of(settled)
+    name = to_text(DELIVERY)
+    assert (event.id, event.delivery, event.kind, event.attempt) == (f"{name}.3", name, EventKind.DELIVERED, 3)
+    assert (event.account, event.stream, event.campaign, event.message_id) == ("shop", "default", "spring", "<7@shop.test>")
+    assert (event.provider, event.source, event.host, event.code, event.enhanced) == ("google", "one", "mx.google.test", 250, "2.0.0")
+    assert not event.duplicate_possible
 
 
-@pytest.mark.parametrize("flow", [1, UNROUTED])
-@pytest.mark.parametrize("unsure", ["retry", "fail"])
-def test_every_outcome_has_one_event_and_the_state_that_fits_it(flow: int, unsure: str) -> None:
-    settler, _ = _settler(unsure)
-    for outcome in _outcomes():
-        settled = _settle(outcome, _held(flow), settler)
-        event = _first_event(settled)
-        assert settled.became is event.kind
-        assert settled.change.state is STATES[event.kind]
-        assert (event.kind in FINAL) == (settled.next_due == 0.0), outcome
-        assert sum(unseal(line).kind in STATES for line in settled.change.events) == 1, "one outcome, one event about the delivery"
-        if event.kind is EventKind.DEFERRED:
-            assert settled.next_due == settled.change.due == event.next_attempt_at >= NOW + 1
-        assert event.hard <= (event.kind is EventKind.BOUNCED)
-        assert event.suppression_proposed <= (event.hard and event.fault == Fault.RECIPIENT)
+@pytest.mark.parametrize(
+    ("category", "fault", "hard"),
+    [
+        (Category.BAD_MAILBOX, Fault.RECIPIENT, True),
+        (Category.MOVED, Fault.RECIPIENT, True),
+        (Category.INACTIVE_MAILBOX, Fault.RECIPIENT, False),
+        (Category.MAILBOX_FULL, Fault.RECIPIENT, False),
+        (Category.CONTENT, Fault.CONTENT, False),
+        (Category.POLICY, Fault.UNKNOWN, False),
+    ],
+)
+def test_a_permanent_refusal_fails_and_only_a_dead_address_is_suppressed(category: Category, fault: Fault, hard: bool) -> None:
+    settled = Desk().settle(refused(550, category, fault))
+    event = event_of(settled)
+    assert (settled.change.state, settled.became, event.kind) == (State.FAILED, EventKind.BOUNCED, EventKind.BOUNCED)
+    assert (event.hard, event.suppression_proposed) == (hard, hard)
+    assert settled.counted_by_breaker == (category in (Category.CONTENT, Category.POLICY))
 
 
-def test_identities_of_events_are_stable_and_differ_from_attempt_to_attempt() -> None:
-    settler, _ = _settler()
-    deferred = Deferred(_verdict(Category.RECEIVER_TROUBLE, Fault.RECEIVER))
-    first, again, second = (_first_event(_settle(deferred, _held(attempts=number), settler)).id for number in (0, 0, 1))
-    ended = unseal(settler.expire(_held(attempts=1), NOW).change.events[0]).id
-    assert first == again
-    assert len({first, second, ended}) == 3
+def test_a_deferral_uses_a_step_and_keeps_the_flow() -> None:
+    delays = []
+    for steps in range(4):
+        settled = Desk(steps=steps, attempts=steps).settle(refused(452, Category.MAILBOX_FULL, Fault.RECIPIENT))
+        change = settled.change
+        assert (change.state, change.steps, change.attempts, change.flow) == (State.QUEUED, steps + 1, steps + 1, -1)
+        assert event_of(settled).next_attempt_at == change.due == settled.next_due
+        delays.append(change.due - NOW)
+    assert delays == [300.0, 600.0, 1200.0, 2400.0]
 
 
-def test_a_rate_limit_uses_no_step_of_the_schedule_and_greylisting_binds_to_its_source() -> None:
-    settler, flows = _settler()
-    limited = _settle(Deferred(_verdict(Category.RATE_LIMITED, Fault.SENDER_IP)), _held(steps=2), settler)
-    assert limited.change.steps == 2
-    grey = _settle(Deferred(_verdict(Category.GREYLISTED, Fault.RECEIVER)), _held(), settler)
-    assert flows.key(grey.change.flow).only == "s1"
-    assert grey.change.eligible_until == grey.next_due + 3600.0
-    assert 270 <= grey.next_due - NOW <= 330
+def test_a_host_out_of_reach_loses_its_route() -> None:
+    settled = Desk().settle(refused(451, Category.NETWORK, Fault.NETWORK))
+    assert (settled.change.flow, settled.change.steps, settled.change.unleased) == (UNROUTED, 1, False)
 
 
-def test_an_ip_reputation_refusal_tries_another_source_and_then_blames_the_ip() -> None:
-    settler, flows = _settler()
-    blocked = Failed(_verdict(Category.IP_REPUTATION, Fault.SENDER_IP, 550))
-    other = _settle(blocked, _held(), settler)
-    assert (other.became, flows.key(other.change.flow).without) == (EventKind.DEFERRED, ("s1",))
-    last = _first_event(_settle(blocked, _held(sources_tried=2), settler))
-    assert (last.kind, last.fault, last.hard) == (EventKind.BOUNCED, Fault.SENDER_IP, False)
+def test_a_delivery_that_never_had_a_route_is_deferred_unleased() -> None:
+    settled = Desk(key=None).settle(refused(451, Category.ROUTING, Fault.NETWORK))
+    assert (settled.change.unleased, settled.change.flow, settled.change.steps) == (True, -1, 1)
 
 
-def test_an_unsure_attempt_is_repeated_once_after_its_delay_and_says_what_may_be() -> None:
-    settler, _ = _settler()
-    lost = Unsure(_verdict(Category.NETWORK, Fault.NETWORK))
-    once = _settle(lost, _held(), settler)
-    assert once.next_due == NOW + 1 + Retry().unsure
-    assert _first_event(once).duplicate_possible
-    delivered = _first_event(_settle(Delivered(Reply(250, "ok")), _held(unsure=1), settler))
-    assert delivered.duplicate_possible, "the copy before may have arrived as well"
-    assert _settle(lost, _held(unsure=1), settler).became is EventKind.BOUNCED
+@pytest.mark.parametrize("category", [Category.RATE_LIMITED, Category.IP_REPUTATION])
+def test_a_lane_that_must_slow_down_costs_no_step(category: Category) -> None:
+    change = Desk(steps=3).settle(refused(421, category, Fault.SENDER_IP)).change
+    assert (change.state, change.steps, change.flow, change.sources_tried) == (State.QUEUED, 3, -1, 0)
+    assert NOW + 60 <= change.due <= NOW + 61
 
 
-def test_a_delivery_without_time_for_another_try_expires_with_the_words_of_its_last() -> None:
-    settler, _ = _settler(lifetime=400.0)
-    event = _first_event(_settle(Deferred(_verdict(Category.MAILBOX_FULL, Fault.RECIPIENT)), _held(attempts=3), settler, NOW + 390))
-    assert (event.kind, event.category, event.diagnostic) == (EventKind.EXPIRED, Category.MAILBOX_FULL, "words of the receiver")
+def test_greylisting_binds_to_the_source_until_an_hour_after_the_retry() -> None:
+    desk = Desk(key=msgspec.structs.replace(KEY, without=("three",)))
+    settled = desk.settle(refused(451, Category.GREYLISTED, Fault.RECEIVER), source="two")
+    assert settled.change.due == NOW + 300
+    assert desk.key(settled) == msgspec.structs.replace(KEY, only="two")
+    assert settled.change.eligible_until == settled.change.due + SAME_SOURCE_GRACE
+
+
+@pytest.mark.parametrize("category", [Category.RATE_LIMITED, Category.IP_REPUTATION])
+def test_an_ip_that_is_refused_is_excluded_and_another_source_tries_at_once(category: Category) -> None:
+    desk = Desk(key=msgspec.structs.replace(KEY, only="two"))
+    settled = desk.settle(refused(550, category, Fault.SENDER_IP), source="two")
+    assert desk.key(settled) == msgspec.structs.replace(KEY, without=("two",))
+    change = settled.change
+    assert (change.due, change.steps, change.sources_tried, change.eligible_until) == (NOW, 0, 1, NOW + EXCLUSION)
+    assert event_of(settled).kind is EventKind.DEFERRED
+
+
+@pytest.mark.parametrize(
+    ("key", "tried"),
+    [(KEY, 2), (msgspec.structs.replace(KEY, without=("two", "three")), 1), (msgspec.structs.replace(KEY, pool="gone"), 0)],
+)
+def test_after_two_changes_or_with_no_source_left_it_fails_as_our_fault(key: FlowKey, tried: int) -> None:
+    settled = Desk(key=key, sources_tried=tried).settle(refused(550, Category.IP_REPUTATION, Fault.UNKNOWN))
+    event = event_of(settled)
+    assert (settled.change.state, event.fault, event.hard, event.suppression_proposed) == (State.FAILED, "sender-ip", False, False)
+
+
+def test_a_lost_reply_is_retried_once_and_marks_every_later_event() -> None:
+    first = Desk().settle(LOST)
+    assert (first.change.state, first.change.unsure, first.change.due) == (State.QUEUED, 1, NOW + 900)
+    assert event_of(first).duplicate_possible
+    assert event_of(Desk(unsure=1).settle(Delivered(Reply(250, "taken")))).duplicate_possible
+    second = Desk(unsure=1).settle(LOST)
+    assert (second.change.state, event_of(second).suppression_proposed) == (State.FAILED, False)
+    assert Desk(stream="careful").settle(LOST).change.state is State.FAILED
+
+
+def test_at_the_end_of_its_life_a_deferral_expires_with_the_last_reply() -> None:
+    desk = Desk(steps=9)
+    desk.held.expires = NOW + 10
+    desk.held.message = msgspec.structs.replace(desk.held.message, received_at=NOW - 259_190.0)
+    settled = desk.settle(refused(452, Category.MAILBOX_FULL, Fault.RECIPIENT, "over quota"))
+    event = event_of(settled)
+    assert (settled.change.state, settled.became, event.kind) == (State.EXPIRED, EventKind.EXPIRED, EventKind.EXPIRED)
+    assert (event.category, event.diagnostic, event.suppression_proposed, event.hard) == ("mailbox-full", "over quota", False, False)
+
+
+def test_ends_without_an_attempt_have_an_id_of_their_own() -> None:
+    desk = Desk(attempts=3)
+    for settled, kind, state in (
+        (desk.settler.expire(desk.held, NOW), EventKind.EXPIRED, State.EXPIRED),
+        (desk.settler.cancel(desk.held, "wrong price", NOW), EventKind.CANCELLED, State.CANCELLED),
+    ):
+        event = event_of(settled)
+        assert (event.id, event.kind, settled.change.state) == (f"{to_text(DELIVERY)}.x", kind, state)
+        assert not event.suppression_proposed

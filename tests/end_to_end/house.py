@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mail.event import FINAL, Event, unseal
+from mail.event import FINAL, Event, EventKind, unseal
 from sandbox.scenario import Mailboxes, Name, Scenario
 from sandbox.world import Sandbox, SandboxAddresses
 from tests.durability.rig import GatewayProcess
@@ -47,6 +47,8 @@ OPEN_ACCOUNT = """
 name = "default"
 domains = ["any"]
 """
+
+DELIVERING = FINAL | {EventKind.ACCEPTED, EventKind.DEFERRED}
 
 ADDRESSES = {"one": "127.7.1.1", "two": "127.7.2.1", "three": "127.7.3.1"}
 
@@ -89,13 +91,13 @@ class House(GatewayProcess):
         return client
 
     def history(self, recipient: str) -> list[Event]:
-        """Everything told about one recipient so far, in order, repeated lines once."""
+        """What is told of deliveries to one recipient so far, in order, repeated lines once; suppressions are not among it."""
         found: dict[str, Event] = {}
         for file in sorted((self.folder / "data").glob("events.ndjson*"), reverse=True):
             for line in file.read_bytes().splitlines():
                 if line.endswith(b"}"):
                     event = unseal(line)
-                    if event.recipient == recipient:
+                    if event.recipient == recipient and event.kind in DELIVERING:
                         found[event.id] = event
         return list(found.values())
 

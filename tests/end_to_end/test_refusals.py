@@ -362,3 +362,22 @@ def test_a_source_that_the_machine_does_not_have_is_our_fault_and_harms_no_deliv
     (delivered,) = stage.ended("rcpt@half-configured.test")
     assert (delivered.kind, delivered.source) == (DELIVERED, "two")
     assert any("192.0.2.77" in str(line) for line in stage.house.logged("connection failed"))
+
+
+def test_only_dead_addresses_are_suppressed_and_are_not_written_to_again(stage: Stage) -> None:
+    """Read after every row has ended: whatever else was refused suppressed nobody."""
+    for recipient, _ in LETTERS:
+        if recipient != "rcpt@servfail.test":
+            stage.ended(recipient)
+    dead = {f"rcpt@{refusal.name}.test" for refusal in FAILED if refusal.hard} | {"rcpt@null-mx.test", "rcpt@no-such-domain.test"}
+
+    def suppressed(kind: str) -> set[str]:
+        return {event["recipient"] for event in stage.house.events() if event["kind"] == kind}
+
+    assert suppressed("suppression_added") == dead
+    client = stage.house.client()
+    client.sendmail("news@shop.test", ["rcpt@unknown-user.test"], letter("rcpt@unknown-user.test"))
+    client.sendmail("news@shop.test", ["rcpt@spam.test"], letter("rcpt@spam.test"))
+    stage.house.until(lambda: suppressed("suppressed"), "the event that says that nothing was sent")
+    assert suppressed("suppressed") == {"rcpt@unknown-user.test"}
+    assert stage.sandbox.counts()["unknown-user"].attempts == 1
