@@ -59,6 +59,7 @@ _VAGUE_CODES = ("reply-", "code-address", "code-protocol", "code-policy", "code-
 _VAGUE_WORDS = ("policy", "receiver-trouble", "protocol", "expired")
 
 
+_ENDS_WITH_CODE = re.compile(r"\b[45]\d\d(?:[ -][45]\.\d{1,3}\.\d{1,3})?\s{0,10}$")
 _BY_COMMAND = {"DATA": Phase.DATA, "RCPT": Phase.RCPT, "MAIL": Phase.MAIL, "EHLO": Phase.EHLO, "HELO": Phase.EHLO}
 
 
@@ -148,6 +149,8 @@ class Transcript:
         """The lines in which a server speaks of this address, with its code; "" when there are none."""
         for number in self._places.get(address.lower(), ()):
             said = [self._lines[number], *_continued(self._lines[number + 1 : number + 6])]
+            if _ENDS_WITH_CODE.search(said[-1]):  # broken behind its code, and not set in
+                said += self._lines[number + len(said) : number + len(said) + 2]
             if _SPOKEN.search(" ".join(said)[:600]):
                 return "\n".join(said).strip("<> \t")
         return ""
