@@ -65,3 +65,13 @@ def test_lines_that_a_crash_left_behind_the_position_are_not_written_again(tmp_p
     assert _publish(Disk(events, position=3), tmp_path) == 4
     whole = [line for line in file.read_bytes().splitlines() if line.endswith(b"}")]
     assert whole == events
+
+
+def test_a_rotation_before_the_crash_repeats_nothing_either(tmp_path: Path) -> None:
+    events = [_sealed(number) for number in range(10)]
+    file = tmp_path / Events().file  # type: ignore[operator]
+    file.with_name(file.name + ".1").write_bytes(b"\n".join(events[:6]) + b"\n")
+    assert _publish(Disk(events, position=3), tmp_path) == 4
+    assert file.read_bytes().splitlines() == events[6:]
+    file.write_bytes(b"")
+    assert _publish(Disk(events, position=6), tmp_path) == 4, "an empty file says nothing"
