@@ -16,6 +16,22 @@ MAX_TEXT = 4_000
 _NEAR = 28
 """Characters behind a date in which a word such as "zurück" still belongs to it."""
 
+_ARTICLES = frozenset(
+    {"the", "le", "el", "il", "lo", "l", "dem", "den", "am", "on", "dia", "giorno", "this", "next", "about", "inclusive", "inkl"}
+)
+_ARTICLES |= {
+    "proximo",
+    "prossimo",
+    "prochain",
+    "nachsten",
+    "kommenden",
+    "including",
+    "einschliesslich",
+    "approximately",
+    "voraussichtlich",
+}
+
+_SENTENCE_END = re.compile(r"[.;!?]")
 _NUMERIC = re.compile(
     r"(?<![\d.,/-])(?:(?P<y>20\d\d)-(?P<m>\d{1,2})-(?P<d>\d{1,2})"
     r"|(?P<a>\d{1,2})(?P<sep>[./-])\s?(?P<b>\d{1,2})(?:(?P=sep)\s?(?P<c>20\d\d|\d\d)?)?)(?![\d/-])"
@@ -111,13 +127,10 @@ def _next(written: datetime.date, month: int, day: int) -> datetime.date | None:
 def _weight(text: str, found: _Found) -> int:
     """3: back on that day; 2: away until that day; 0: something else."""
     table = answers()
-    before = normalise(text[max(0, found.start - 60) : found.start])
-    for weekday in table.weekdays:
-        before = before.removesuffix(weekday) + " " if before.endswith(weekday) else before
-    before = before.rstrip() + " "
-    for article in (" the ", " le ", " el ", " il ", " dem ", " den ", " am ", " on ", " zum ", " l "):
-        before = before.removesuffix(article[1:]) if before.endswith(article) else before
-    after = normalise(text[found.end : found.end + _NEAR])
+    before = _without_decoration(normalise(text[max(0, found.start - 60) : found.start]))
+    if text[: found.start].rstrip().endswith(("-", "–")):
+        return 2  # the end of a range
+    after = normalise(_SENTENCE_END.split(text[found.end : found.end + _NEAR], maxsplit=1)[0])
     if any(before.endswith(word) for word in table.until):
         return 2
     if any(before.endswith(word) for word in table.back) or any(word in before[-40:] for word in table.back_words):
@@ -125,3 +138,11 @@ def _weight(text: str, found: _Found) -> int:
     if any(word in after for word in table.back_words) and not any(word in after for word in table.until):
         return 3
     return 0
+
+
+def _without_decoration(before: str) -> str:
+    """The words before a date without weekdays and articles at their end: `bis freitag den` is `bis`."""
+    words = before.split()
+    while words and (f" {words[-1]} " in answers().weekdays or words[-1] in _ARTICLES):
+        words.pop()
+    return f" {' '.join(words)} "
