@@ -217,7 +217,7 @@ class Engine:
     def _end_untried(self, held: Held, settled: Settled) -> None:
         self._held.remove(held.id)
         self._committer.change(settled.change)
-        self._observer.ended(held, self._provider(held), settled.became.value)
+        self._observer.ended(held, self._provider(held), settled.became.value, settled.reason)
 
     def settle(self, settle: Settle) -> None:
         """Outcomes of a connection: consequences are decided and applied in this turn of the loop, and handed to the committer."""

@@ -19,8 +19,8 @@ class Observer(Protocol):
     def attempted(self, held: Held, provider: str, outcome: Outcome, facts: AttemptFacts, became: str, next_due: float) -> None:
         """One attempt ended. `became` is the event kind; `next_due` is 0 for an end."""
 
-    def ended(self, held: Held, provider: str, became: str) -> None:
-        """A delivery ended without an attempt (expired, cancelled, unroutable)."""
+    def ended(self, held: Held, provider: str, became: str, reason: str) -> None:
+        """A delivery ended without an attempt (expired, cancelled, unroutable); `reason` is for people."""
 
     def suppressed(self, message: Message, recipient: str, reason: str) -> None:
         """A recipient was not queued, or not tried."""

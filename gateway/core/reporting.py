@@ -68,12 +68,12 @@ class Reporting:
         if isinstance(outcome, Unsure):
             log.duplicate_possible(delivery=held.id, recipient=held.recipient.text, why="the reply to the final dot was lost")
 
-    def ended(self, held: Held, provider: str, became: str) -> None:
+    def ended(self, held: Held, provider: str, became: str, reason: str) -> None:
         """A delivery ended without an attempt."""
         message = held.message
         self._metrics.ended(provider, message.stream, became, became if became == "expired" else "")
         log.ended(
-            delivery=held.id, recipient=held.recipient.text, account=message.account, campaign=message.campaign, state=became, reason=""
+            delivery=held.id, recipient=held.recipient.text, account=message.account, campaign=message.campaign, state=became, reason=reason
         )
 
     def suppressed(self, message: Message, recipient: str, reason: str) -> None:

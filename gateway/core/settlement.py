@@ -37,6 +37,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     became: EventKind
     next_due: float
     counted_by_breaker: bool = False
+    reason: str = ""
+    """Why a delivery ended without an attempt, for people."""
     addition: Event | None = None
     """The event that suppresses the recipient, when the refusal says that the address is dead."""
 
@@ -82,7 +84,8 @@ class Settler:
     def cancel(self, held: Held, reason: str, now: float) -> Settled:
         """An operator, or a suppression that came later, ends the delivery."""
         event = self._untried(held, EventKind.CANCELLED, now, diagnostic=reason)
-        return Settled(Change(held.id, State.CANCELLED, now, [seal(event)], attempts=held.attempts), EventKind.CANCELLED, 0.0)
+        change = Change(held.id, State.CANCELLED, now, [seal(event)], attempts=held.attempts)
+        return Settled(change, EventKind.CANCELLED, 0.0, reason=reason)
 
     # One function for each action of the table.
 

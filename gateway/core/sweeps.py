@@ -221,7 +221,7 @@ class Sweeper:
     def _end(self, held: Held, decide: Callable[[Held], Settled]) -> None:
         settled = decide(held)
         self._committer.change(settled.change)
-        self._observer.ended(held, self._provider(held), settled.became.value)
+        self._observer.ended(held, self._provider(held), settled.became.value, settled.reason)
 
     def _provider(self, held: Held) -> str:
         return "" if held.flow == UNROUTED else self._flows.key(held.flow).provider

@@ -51,3 +51,16 @@ def test_a_delivery_is_measured_from_acceptance(tmp_path: Path) -> None:
 def test_a_lost_reply_to_the_final_dot_has_a_line_of_its_own(tmp_path: Path) -> None:
     _, events = _told(Unsure(FULL), "deferred", tmp_path / "log")
     assert events == ["attempt", "duplicate possible"]
+
+
+def test_an_end_without_an_attempt_says_why(tmp_path: Path) -> None:
+    metrics = Metrics()
+    with (tmp_path / "log").open("wb") as stream:
+        lines.configure(stream=stream)
+        held = Held(7, MESSAGE, Address("ann@gmail.example", "gmail.example"), "b+x@gateway.example", 1, 1e9)
+        Reporting(metrics).ended(held, "google", "cancelled", "wrong price")
+        lines.close()
+    (line,) = [json.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
+    assert (line["event"], line["state"], line["reason"]) == ("ended", "cancelled", "wrong price")
+    page = generate_latest(metrics.registry).decode()
+    assert 'mailwright_outcomes_total{category="",outcome="cancelled",provider="google",stream="default"} 1.0' in page
