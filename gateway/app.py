@@ -29,6 +29,7 @@ from gateway.compose.composer import REMEMBERED, Composer
 from gateway.compose.domains import Domains
 from gateway.compose.keyring import Keyring, KeyringError, load_keyring, load_token_keys
 from gateway.compose.return_path import return_path
+from gateway.core.clock import SteadyClock
 from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
 from gateway.core.reporting import Reporting
@@ -73,9 +74,10 @@ def gateway_version() -> str:
 class Gateway:
     """One gateway: everything it is made of, and its start, reload and stop."""
 
-    def __init__(self, configuration: Configuration, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, configuration: Configuration, clock: Callable[[], float] | None = None) -> None:
         self.configuration = configuration
-        self._clock = clock
+        self._clock = clock or SteadyClock(time.time, time.monotonic, log.clock_stepped)
+        self._wall = clock or time.time
         self._random = random.Random()
         settings = self.settings = configuration.settings
         self.hostname = settings.gateway.hostname or socket.getfqdn()
@@ -98,7 +100,7 @@ class Gateway:
     def _build(self, settings: Settings, keyring: Keyring) -> None:
         self.token_keys: TokenKeys = load_token_keys(self.data)
         self.writer = Writer(self.spool)
-        self.composer = Composer(settings, keyring, self.hostname, self._clock, self.metrics.signed)
+        self.composer = Composer(settings, keyring, self.hostname, self._wall, self.metrics.signed)
         self.resolver = Resolver(settings.dns, self._clock, self.metrics.asked_dns)
         self.router = Router(settings, self.resolver, self.hostname, self._clock)
         self.network = Network(self.hostname, self._clock, self._random)

@@ -66,6 +66,11 @@ def condition_well(condition: str) -> None:
     lines.info("ready again", condition=condition)
 
 
+def clock_stepped(seconds: float) -> None:
+    """The system's clock went back by so many seconds."""
+    lines.warning("clock went back", seconds=round(seconds, 1))
+
+
 def bug(where: str, error: BaseException) -> None:
     """Something happened that our code says cannot happen. Please report it."""
     last = error.__traceback__
