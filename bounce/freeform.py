@@ -35,7 +35,7 @@ _TAIL = re.compile(
     r"|(?:invalid|error|unknown|mailbox|user|unable|host|recipient|quota)\b)",
     re.I,
 )
-_TO = re.compile(r"(?i)^[ \t>*]{0,8}(?:to|recipient|destinataire|an|para|a)[ \t]{0,8}:[ \t]{0,20}\S{0,80}@")
+_TO = re.compile(r"(?i)^[ \t>*-]{0,8}(?:to|recipient|destinataire|an|para|a)[ \t]{0,8}:[ \t]{0,20}\S{0,80}@")
 _EMBEDDED = re.compile(r"(?im)^[> \t]{0,8}final-recipient[ \t]{0,4}:")
 _ALIAS = re.compile(rf"(?:expanded|generated|forwarded) from:?\s{{1,20}}<?({_ADDRESS})")
 _CODE_BEFORE = re.compile(r" [45]\d\d (?:[45] \d{1,3} \d{1,3} )?$")
