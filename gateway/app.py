@@ -34,6 +34,7 @@ from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
 from gateway.core.reporting import Reporting
 from gateway.core.snapshot import Snapshot
+from gateway.core.space import Space
 from gateway.core.suppressions import Suppressions
 from gateway.delivery.hand import IN_HAND
 from gateway.delivery.network import Network
@@ -114,6 +115,7 @@ class Gateway:
         begun = time.monotonic()
         kinds: dict[str, str] = {stream.name: stream.kind for stream in settings.stream}
         self.contacts = SuppressionStore(self.data, Rules(Policy(), kinds), self._clock)
+        self.space = Space(self.data, lambda: self.settings.spool.minimum_free, self._condition, time.monotonic)
         self.core = Core(settings, self._ports(), self.data, self.domain)
         found = self.core.recovered
         self.recovery_seconds = time.monotonic() - begun
@@ -145,7 +147,7 @@ class Gateway:
             return_path=self._return_path,
             session=self._session,
             open_reader=self.spool.reader,
-            space_left=self._space_left,
+            space_left=self.space.left,
             clock=self._clock,
             monotonic=time.monotonic,
             random=self._random,
@@ -213,20 +215,6 @@ class Gateway:
             case Unroutable(outcome):
                 engine.closed(Closed(permit.id, outcome))
         return None
-
-    def _space_left(self) -> bool:
-        now = time.monotonic()
-        if now - self._space_looked > 1.0:
-            self._space_looked = now
-            try:
-                self._space = shutil.disk_usage(self.data).free >= self.settings.spool.minimum_free
-            except OSError:
-                self._space = False
-            self._condition("disk", None if self._space else "less free space than spool.minimum_free")
-        return self._space
-
-    _space_looked = 0.0
-    _space = True
 
     def _on_broken(self, error: SpoolError) -> None:
         log.commit_failed("broken", str(error))
@@ -318,10 +306,12 @@ class Gateway:
         await self.door.start()
 
     async def _keep(self) -> None:
-        """Small duties: limits to disk, housekeeping of the spool while it is idle."""
+        """Small duties: limits to disk, a look at the disk, housekeeping of the spool while it is idle."""
         while True:
             await asyncio.sleep(HORIZON / 3)
             self.core.committer.note(Note(LEDGER, self.controller.export(self._clock(), HORIZON)))
+            if self.space.look() and not self.core.committer.stuck:
+                self.core.committer.set_full(False)
             with contextlib.suppress(SpoolError):
                 while await self.writer.tidy(self._clock()):
                     await asyncio.sleep(0.05)

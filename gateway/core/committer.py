@@ -324,7 +324,7 @@ class Committer:
         try:
             written = await self._writer.write(gathered.transaction([acceptance for acceptance, _ in accepting]))
         except SpoolFull as full:
-            self._set_full(True)
+            self.set_full(True)
             for _, future in accepting:
                 _refuse(future, full)
             written = await self._write_rest(gathered)
@@ -335,7 +335,7 @@ class Committer:
             await self._write_one_by_one(accepting)
         else:
             if accepting:
-                self._set_full(False)
+                self.set_full(False)
         self._take(written)
         return written
 
@@ -345,7 +345,7 @@ class Committer:
             try:
                 written = await self._writer.write(gathered.transaction([]))
             except SpoolFull as full:
-                self._set_full(True)
+                self.set_full(True)
                 self.stuck = True
                 self._refuse_waiting(full)
                 await self._pause(FULL_PAUSE)
@@ -373,7 +373,8 @@ class Committer:
         if written.stale:
             self._on_stale(written.stale)
 
-    def _set_full(self, full: bool) -> None:
+    def set_full(self, full: bool) -> None:
+        """Whether an acceptance would find no space, as far as anybody knows."""
         if full != self.full:
             self.full = full
             self._on_full(full)
