@@ -14,6 +14,7 @@ from bounce.phrases import Index, normalise
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subjects: list[str]
+    perhaps: list[str]
     challenge: list[str]
     left: list[str]
     changed: list[str]
@@ -38,6 +39,7 @@ class Answers:
 
     def __init__(self, file: _File) -> None:
         self.subjects = tuple(normalise(phrase) for phrase in file.subjects)
+        self.perhaps = tuple(normalise(phrase) for phrase in file.perhaps)
         self.challenge = Index([(0, phrase) for phrase in file.challenge])
         self.left = Index([(0, phrase) for phrase in file.left])
         self.changed = Index([(0, phrase) for phrase in file.changed])

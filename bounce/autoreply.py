@@ -46,7 +46,7 @@ def read(root: Part, said: Notice) -> Report | None:
     """What a message that is no delivery report is."""
     subject = decoded(root.value("subject").encode("utf-8", "replace"))
     text = _all_text(root, said)
-    automatic = is_automatic(root, subject)
+    automatic = is_automatic(root, subject) or _speaks_of_absence(root, subject, text)
     if any(normalise(subject).startswith(f" {phrase} ") for phrase in _LOOP):
         return Report(Kind.LOOP, rule="loop")
     if _READ.match(subject) and _WAS_READ.search(text[:4_000]):
@@ -82,6 +82,15 @@ def is_automatic(root: Part, subject: str) -> str:
     if any(normal.startswith(phrase) for phrase in answers().subjects):
         return "subject"
     return ""
+
+
+def _speaks_of_absence(root: Part, subject: str, text: str) -> str:
+    """A subject that people use as well, over a text that says until when somebody is away."""
+    normal = normalise(subject)
+    if not any(normal.startswith(phrase) for phrase in answers().perhaps):
+        return ""
+    found = absence(root, subject, text)
+    return "subject" if found.returns or found.left else ""
 
 
 def is_bulk(root: Part) -> bool:

@@ -58,6 +58,15 @@ def test_answers_that_were_first_read_blind_are_read_right_too() -> None:
     assert len(mistakes) <= len(MORE) // 10, "\n".join(mistakes)
 
 
+@pytest.mark.parametrize(
+    "subject", ["Out of office party invitation", "Absence of evidence", "Abwesend am Freitag", "Fuori sede", "Vacation photos"]
+)
+def test_subjects_that_only_sound_automatic_are_those_of_people(subject: str) -> None:
+    report = parse(message(subject, "See you there!"))
+    assert report is not None
+    assert report.kind is Kind.REPLY
+
+
 def human(entry: dict[str, Any]) -> Report | None:
     return parse(message(entry["subject"], entry["body"]))
 
