@@ -2,8 +2,8 @@
 
     python -m bench.backlog [--deliveries 200000] [--rounds 5] [--messages 3000] [--json]
 
-It fills a spool by the core's own acceptance, starts the gateway on it and measures: resident memory of all its processes, the time from the
-start of the process to the first delivery on another lane, console time to hold and to release the whole campaign, and the rate of
+It fills a spool by the core's own acceptance, starts the gateway on it and measures: resident memory of all its processes, the time from
+the start of the process to the first delivery on another lane, console time to hold and to release the whole campaign, and the rate of
 acceptance in turns with a gateway whose queue is empty (median of the ratios, round by round). The closed lane is a next hop where
 nobody listens. Prints progress, a table and, as its last line, one JSON object. Needs Postfix's smtp-source and smtp-sink.
 """
