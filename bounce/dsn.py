@@ -50,6 +50,10 @@ class Status(msgspec.Struct, frozen=True):
     message: dict[str, str]
     recipients: list[dict[str, str]]
 
+    def named(self, name: str) -> str:
+        """The first field `name` of any group, or ""."""
+        return next((group[name] for group in (self.message, *self.recipients) if name in group), "")
+
 
 def groups(text: str) -> Status:
     """The fields of a status part. A field that a group already has begins the next group, because empty lines are unreliable."""

@@ -96,8 +96,7 @@ def _from_prose(recognised: freeform.Recognised, root: Part, said: Notice, nesti
 
 def _report(root: Part, said: Notice, report: Report, envelope_id: str = "") -> Report:
     """`report` with what ties it to a delivery: the id of the returned message and the token of the address it came back to."""
-    identity = _MESSAGE_ID.search(said.returned.value("message-id")[:1_000])
-    message_id = identity.group() if identity else said.returned.value("message-id")[:500].strip()
+    message_id = _message_id(said.returned.value("message-id")) or _answered(root)
     return Report(
         kind=report.kind,
         recipients=report.recipients,
@@ -107,6 +106,18 @@ def _report(root: Part, said: Notice, report: Report, envelope_id: str = "") -> 
         absence=report.absence,
         text=report.text,
     )
+
+
+def _answered(root: Part) -> str:
+    """The message that an answer answers (RFC 5322 section 3.6.4), or that a receipt is about (RFC 8098 section 3.2.5)."""
+    receipt = root.find(*_RECEIPT_TYPES)
+    told = dsn.groups(receipt.text()[:8_000]).named("original-message-id") if receipt is not None else ""
+    return _message_id(told) or _message_id(root.value("in-reply-to"))
+
+
+def _message_id(value: str) -> str:
+    identity = _MESSAGE_ID.search(value[:1_000])
+    return identity.group() if identity else value[:500].strip()
 
 
 def _token(root: Part, returned: Part, envelope_id: str) -> str:

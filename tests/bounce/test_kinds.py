@@ -139,3 +139,9 @@ def test_what_only_looks_like_a_token_is_none(address: str) -> None:
     report = parse(raw.replace(b"To: news@sender.example", f"To: <{address}>".encode()))
     assert report is not None
     assert report.token == ""
+
+
+def test_an_answer_names_the_message_it_answers() -> None:
+    report = parse(mail("Re: Offer", "Thanks!", "In-Reply-To: <7@sender.example>"))
+    assert report is not None
+    assert (report.kind, report.original_message_id) == (Kind.REPLY, "<7@sender.example>")
