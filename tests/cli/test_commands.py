@@ -159,6 +159,7 @@ def _look_hold_and_change(folder: Path) -> None:
     assert sorted(row["recipient"] for row in listed["deliveries"]) == ["ann@one.example", "bob@two.example"]
     assert "ann@one.example" in _run("queue", "list", "--domain", "one.example", folder=folder)[1]
     assert "nothing in the queue matches" in _run("queue", "list", "--domain", "three.example", folder=folder)[1]
+    assert "nothing in the queue matches" in _run("queue", "list", "--older-than", "1h", folder=folder)[1]
     shown = _run("queue", "show", listed["deliveries"][0]["delivery"], folder=folder)[1]
     assert "spring" in shown
     assert "wrong price" in _run("queue", "holds", folder=folder)[1]
