@@ -256,9 +256,15 @@ class Core:
         self.sweeper.begin(Operation(self.identities.next(now), "retry", selection, now, "released"))
 
     def _tripped(self, key: Key, trip: Trip) -> None:
-        """Half of a campaign's mail is refused for what we are or send: it rests at that provider until the trip ends, by itself."""
+        """Half of a campaign's mail is refused for what we are or send: it rests at that provider until the trip ends, by itself.
+
+        Mail without a campaign is only told of: a hold without a campaign would hold every campaign of the account, and password resets.
+        """
         account, campaign, provider = key
         now = self.clock()
+        if not campaign:
+            self.ports.observer.tripped(account, campaign, provider, 0.0, trip.why)
+            return
         hold = Hold(self.identities.next(now), now, trip.until, provider=provider, account=account, campaign=campaign, reason=trip.why)
         self.ports.observer.tripped(account, campaign, provider, trip.until - now, trip.why)
         self.hold(hold)

@@ -139,6 +139,19 @@ def test_each_message_takes_a_token_and_the_wait_names_the_time_of_the_next() ->
     assert len(stage.pull(permit, 9)) == 1
 
 
+def test_what_will_not_be_tried_is_gone_and_its_token_returns() -> None:
+    stage = limited(rate=1.0, burst=2)
+    stage.flow(key(), 3)
+    permit = stage.open()
+    first, second = stage.pull(permit, 2)
+    stage.controller.untried(permit, first, NOW)
+    stage.controller.untried(permit, first, NOW)
+    stage.controller.untried(99, second, NOW)
+    assert [item.id for item in stage.pull(permit, 2)] == [3]
+    (view,) = stage.controller.lanes(NOW)
+    assert (view.handed, view.tokens, view.refused) == (2, 0, 0)
+
+
 def test_what_is_returned_unused_comes_first_again_and_its_token_with_it() -> None:
     stage = limited(rate=1.0, burst=2)
     stage.flow(key(), 3)
