@@ -24,6 +24,7 @@ MAX_PAGE = 262_144
 MAX_PARTS = 200
 MAX_DEPTH = 8
 MAX_FIELDS = 1_000
+LONGEST_NAME = 100
 MAX_HEADER = 262_144
 
 _FIELD = re.compile(r"([!-9;-~]{1,100})[ \t]{0,20}:(.*)")
@@ -183,8 +184,9 @@ def fields_of(header: bytes) -> list[tuple[str, str]]:
     found = []
     for line in text.split("\n", MAX_FIELDS)[:MAX_FIELDS]:
         name, colon, value = line.partition(":")
-        name = name.rstrip(" \t")
-        if colon and 0 < len(name) <= 100 and " " not in name and name.isprintable() and name.isascii():
+        if " " in name or "\t" in name:
+            name = name.rstrip()
+        if colon and name and " " not in name and len(name) <= LONGEST_NAME:
             found.append((name.lower(), value.strip()))
     return found
 
