@@ -1,7 +1,8 @@
 """The gateway as a process: signals in, exit codes out.
 
 SIGTERM and SIGINT stop it in order, a second one at once; SIGHUP reads the configuration again. Exit codes (sysexits.h): 0 stopped in
-order; 73 another process has the data folder; 75 storage is broken or an address is taken, start again; 78 the keys cannot be used.
+order; 65 the spool's file is damaged or of another version; 73 another process has the data folder; 75 storage is broken or an address is
+taken, start again; 78 the keys cannot be used.
 """
 
 import asyncio
@@ -15,8 +16,9 @@ from config.load import Configuration
 from gateway.app import Gateway
 from gateway.compose.keyring import KeyringError
 from gateway.observe import lines, log
-from gateway.spool.port import SpoolError, SpoolLocked
+from gateway.spool.port import SpoolError, SpoolLocked, SpoolUnusable
 
+EXIT_UNUSABLE = 65  # EX_DATAERR
 EXIT_BROKEN = 75  # EX_TEMPFAIL
 EXIT_LOCKED = 73  # EX_CANTCREAT
 EXIT_CONFIG = 78  # EX_CONFIG
@@ -73,6 +75,9 @@ def serve(configuration: Configuration) -> int:
         for problem in error.problems:
             print(f"mailwright: {problem}", file=sys.stderr)
         return EXIT_CONFIG
+    except SpoolUnusable as error:
+        print(f"mailwright: {configuration.settings.gateway.data}: {error}", file=sys.stderr)
+        return EXIT_UNUSABLE
     except (SpoolError, OSError) as error:
         print(f"mailwright: cannot run: {error}", file=sys.stderr)
         return EXIT_BROKEN

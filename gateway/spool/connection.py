@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 
-from gateway.spool.port import SpoolBroken, SpoolError, SpoolFull, SpoolRefused
+from gateway.spool.port import SpoolBroken, SpoolError, SpoolFull, SpoolRefused, SpoolUnusable
 from gateway.spool.queries import schema
 
 FILE = "spool.sqlite"
@@ -82,7 +82,7 @@ def _make(connection: apsw.Connection, path: Path) -> None:
     if version == VERSION and connection.pragma("application_id") == APPLICATION:
         return
     if version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
-        raise SpoolError(f"{path} is not a spool of this version (found {version}, wanted {VERSION})")
+        raise SpoolUnusable(f"{path} is not a spool of this version (found {version}, wanted {VERSION})")
     with connection:
         connection.execute(schema())
         connection.pragma("application_id", APPLICATION)
@@ -107,5 +107,7 @@ def translated(doing: str) -> Iterator[None]:
         raise SpoolFull(f"{doing}: {error}") from error
     except apsw.ConstraintError as error:
         raise SpoolRefused(f"{doing}: {error}") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise SpoolUnusable(f"{doing}: {FILE} is damaged or no spool ({error}); restore it, or move it away with the mail in it") from error
     except apsw.Error as error:
         raise SpoolBroken(f"{doing}: {type(error).__name__}: {error}") from error

@@ -27,6 +27,10 @@ class SpoolBroken(SpoolError):
     """The outcome of a write is unknown, or the file is damaged: stop and recover by restart."""
 
 
+class SpoolUnusable(SpoolBroken):
+    """The file is damaged, of another version or no spool at all: no restart mends it, a person must look."""
+
+
 class SpoolFull(SpoolError):
     """No space: nothing of this transaction was written."""
 

@@ -14,7 +14,7 @@ import apsw
 from gateway.spool import recover, tidy
 from gateway.spool.checkpoint import Checkpointer
 from gateway.spool.connection import open_writer, translated
-from gateway.spool.port import Recovered, SpoolBroken, SpoolError, SpoolFull, SpoolRefused, Transaction, Written
+from gateway.spool.port import Recovered, SpoolBroken, SpoolError, SpoolFull, SpoolRefused, SpoolUnusable, Transaction, Written
 from gateway.spool.queries import statement
 from gateway.spool.transaction import DAY, Work
 
@@ -127,6 +127,9 @@ class Store:
                 yield
         except SpoolFull:
             self._roll_back()
+            raise
+        except SpoolUnusable as error:
+            self.broken = str(error)
             raise
         except SpoolError as error:
             self.broken = str(error)

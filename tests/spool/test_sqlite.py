@@ -12,7 +12,7 @@ from gateway.spool.connection import FILE, PAGE_SIZE
 from gateway.spool.integrity import findings
 from gateway.spool.lifecycle import FINAL, State
 from gateway.spool.lock import FolderLock
-from gateway.spool.port import Change, LeaseRequest, NewFlow, Selection, SpoolBroken, SpoolError, SpoolLocked, Transaction
+from gateway.spool.port import Change, LeaseRequest, NewFlow, Selection, SpoolBroken, SpoolError, SpoolLocked, SpoolUnusable, Transaction
 from gateway.spool.queries import LARGEST, STATEMENTS, pieces, statement
 from gateway.spool.sqlite import SqliteSpool, free_space
 from gateway.spool.tidy import PAGES_KEPT
@@ -248,6 +248,16 @@ def test_rows_are_cut_into_pieces_that_stay_prepared() -> None:
     assert max(sizes) == LARGEST
     for name in STATEMENTS:
         assert len(statement(name, LARGEST, 20_000)) < 16_000, f"{name} is too long for the cache of prepared statements"
+
+
+@pytest.mark.parametrize("place", [0, 100], ids=["header", "schema"])
+def test_a_damaged_file_is_named_and_called_unusable(tmp_path: Path, place: int) -> None:
+    opened(tmp_path).close(clean=True)
+    with (tmp_path / FILE).open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 4000)
+    with pytest.raises(SpoolUnusable, match=r"spool\.sqlite is damaged"):
+        opened(tmp_path)
 
 
 def test_free_space_is_told_in_bytes(tmp_path: Path) -> None:
