@@ -25,6 +25,8 @@ from mail.mime import Part
 
 MAX_FOUND = 500
 MAX_BLOCK = 2_500
+FULL_FIELD = 50
+"""Addresses at which Exim ends its X-Failed-Recipients; the text goes on."""
 
 _LOCAL = r"(?:[^\s<>()\[\]{},;:\"'|\\*]{1,64}|\"[^\"\n]{1,62}\")"
 _ADDRESS = rf"{_LOCAL}@(?:\[[0-9A-Za-z.:]{{2,60}}\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{{0,250}}[A-Za-z0-9_])?)"
@@ -118,7 +120,9 @@ def named(root: Part, said: Notice) -> tuple[Recipient, ...]:
     own = _addresses(root, "from", "reply-to", "message-id", "in-reply-to") | _addresses(said.returned, "message-id")
     places = _leading(lines, own)
     listed = failed_recipients_field(root)
-    if listed:
+    if listed and len(listed) >= FULL_FIELD:
+        found = [*places, *((-1, address) for address in listed)]
+    elif listed:
         wanted = {address.lower() for address in listed}
         at = {address.lower(): place for place, address in places}
         found = [(at.get(address.lower(), -1), address) for address in listed]

@@ -67,3 +67,13 @@ def test_the_token_of_the_return_path_is_found() -> None:
     report = parse(raw)
     assert report is not None
     assert report.token == "b+aaaabbbbccccddddeeeeffffgggghhhh2"
+
+
+def test_a_field_of_fifty_failed_recipients_may_not_be_all() -> None:
+    addresses = [f"u{number}@firm.example" for number in range(60)]
+    field = "X-Failed-Recipients: " + ",\n ".join(addresses[:50])
+    lines = "".join(f"  {address}\n    Unrouteable address\n" for address in addresses)
+    body = f"This message was created automatically by mail delivery software.\n\nThe following address(es) failed:\n\n{lines}"
+    report = parse(message({"from": "Mailer-Daemon@firm.example", "subject": "Mail delivery failed", "headers": field, "body": body}))
+    assert report is not None
+    assert [entry.address for entry in report.recipients] == addresses
