@@ -61,6 +61,7 @@ def add_account(
     ] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Read the password from standard input instead of asking.")] = False,
     generate: Annotated[bool, typer.Option("--generate", help="Make a password, and print it once.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Put the hash here; never over an existing file.", show_default=False)] = None,
 ) -> None:
     """Print the lines of configuration for an account, with the hash of its password."""
     from gateway.doors.passwords import hash_password
@@ -77,10 +78,23 @@ def add_account(
         fail(str(error), USAGE)
     from config.reference import toml_value
 
+    if file is not None:
+        _keep(file, hashed)
+        entry = {"name": name, "password_file": str(file), "domains": entry["domains"]}
     if generate:
         typer.echo(f"The password, which is shown only now: {password}", err=True)
     typer.echo("Add to the configuration:\n", err=True)
     typer.echo("[[account]]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in entry.items()))
+
+
+def _keep(file: Path, hashed: str) -> None:
+    from gateway.compose.keyring import write_private
+
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(file, hashed.encode() + b"\n")
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", USAGE)
 
 
 def _password(stdin: bool, generate: bool) -> str:

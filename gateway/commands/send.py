@@ -65,6 +65,10 @@ async def _hand_in(host: str, port: int, user: str, sender: str, recipients: lis
             refused, answer = await client.sendmail(envelope, recipients, content)
     except aiosmtplib.SMTPConnectError as error:
         fail(f"{host}:{port}: {error}", UNAVAILABLE)
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        fail("\n".join(f"{one.recipient}: {one.code} {one.message}" for one in error.recipients), DATA_ERROR)
+    except aiosmtplib.SMTPResponseException as error:
+        fail(f"{error.code} {error.message}", DATA_ERROR)
     except aiosmtplib.SMTPException as error:
         fail(str(error), DATA_ERROR)
     for address, reply in refused.items():

@@ -130,6 +130,14 @@ def test_check_and_serve_name_every_certificate_and_key_that_cannot_be_used(fold
         assert "listener tls: " in err
 
 
+def test_send_prints_a_refusal_as_the_gateway_said_it(folder: Path) -> None:
+    (folder / "mailwright.toml").write_text((folder / "mailwright.toml").read_text().replace('"any"', '"shop.example"'))
+    server = load(folder / "mailwright.toml", {}).listener[0].address
+    with _serving(folder):
+        code, _, err = _run("send", "--from", "news@other.example", "--server", server, "you@example.org")
+    assert (code, err) == (65, "550 5.7.1 this account may not send from this address\n")
+
+
 def test_a_bad_configuration_ends_every_command_with_78_and_every_problem(folder: Path) -> None:
     (folder / "mailwright.toml").write_text('[gateway]\nhostnam = "x"\n[log]\nlevel = "loud"\n')
     for command in (["check"], ["serve"], ["queue", "list"]):
@@ -210,6 +218,28 @@ def test_account_add_prints_a_configuration_that_lets_the_password_in(tmp_path: 
     assert verify_password("open sesame", account.password)
     assert _run("account", "add", "crm", "--stdin", text="\n")[0] == 64
     assert _run("account", "add", "a b", "--stdin", text="x\n")[0] == 64
+
+
+def test_the_first_configuration_of_the_readme_works_as_it_is_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    for line in page.splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["/opt/mailwright/bin/mailwright"]:
+            code, _, err = _process(*words[1:], folder=tmp_path)
+            assert code == 0, err
+    (tmp_path / "mailwright.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    code, _, err = _process("check", "--strict", folder=tmp_path)
+    assert (code, err) == (0, "")
+    assert (tmp_path / "keys" / "crm.hash").stat().st_mode & 0o777 == 0o600
+
+
+def test_account_add_writes_no_hash_over_another(tmp_path: Path) -> None:
+    arguments = ("account", "add", "crm", "--stdin", "--file", str(tmp_path / "crm.hash"))
+    code, out, _ = _run(*arguments, text="open sesame\n")
+    assert code == 0
+    assert f'password_file = "{tmp_path / "crm.hash"}"' in out
+    assert verify_password("open sesame", (tmp_path / "crm.hash").read_text().strip())
+    assert _run(*arguments, text="other\n")[0] == 64
 
 
 def test_dkim_generate_writes_a_key_once_and_says_what_to_do(tmp_path: Path) -> None:
