@@ -54,7 +54,8 @@ class SubmissionSession:
         self._hello = ""
         self._esmtp = False
         self._command: MailCommand | None = None
-        self._recipients: list[Address] = []
+        self._recipients: dict[tuple[str, str], Address] = {}
+        """By local part and domain: who is named twice gets one message."""
         self._submission: Submission | None = None
         self._reasons_told: set[str] = set()
 
@@ -114,7 +115,7 @@ class SubmissionSession:
 
     def _forget(self) -> None:
         self._command = None
-        self._recipients = []
+        self._recipients = {}
         self._submission = None
         if self._reasons_told:
             self._reasons_told = set()
@@ -169,7 +170,7 @@ class SubmissionSession:
         refusal = judge_recipient(Addressing(account, address, len(self._recipients)))
         if refusal is not None:
             return self._refused(event, refusal)
-        self._recipients.append(address)
+        self._recipients.setdefault((address.local, address.domain), address)
         self._door.prefetch(address.domain)
         return replies.RECIPIENT_OK
 
@@ -186,7 +187,7 @@ class SubmissionSession:
         if refusal is not None:
             self._forget()
             return self._refused(event, refusal)
-        self._submission = Submission(self._message(account, command, found, len(content)), self._recipients, content)
+        self._submission = Submission(self._message(account, command, found, len(content)), list(self._recipients.values()), content)
         return None
 
     def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int) -> Message:
@@ -215,7 +216,7 @@ class SubmissionSession:
 
     def _needs_utf8(self, command: MailCommand, found: Facts) -> bool:
         """RFC 6531 section 1: an address or a header field that is not ASCII. Asked only of clients that said SMTPUTF8."""
-        return found.eight_bit_header or not all(address.text.isascii() for address in (command.sender, *self._recipients))
+        return found.eight_bit_header or not all(address.text.isascii() for address in (command.sender, *self._recipients.values()))
 
     # Answers that take time -----------------------------------------------------------------------------------------------------
 

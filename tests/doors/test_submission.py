@@ -214,6 +214,17 @@ def test_streams_and_campaigns_come_from_labels() -> None:
     asyncio.run(story())
 
 
+def test_who_is_named_twice_gets_one_message() -> None:
+    async def story() -> None:
+        async with opened(settings_of()) as house:
+            peer = await house.connect()
+            named = ["b@example.net", "b@EXAMPLE.net", "B@example.net", "c@example.net", "b@example.net"]
+            assert (await send(peer, "From: a@example.com\n\nx\n", "a@example.com", *named)).startswith("250")
+            assert [address.text for address in house.core.taken[0].recipients] == ["b@example.net", "B@example.net", "c@example.net"]
+
+    asyncio.run(story())
+
+
 def test_limits_of_the_account_hold_beside_those_of_the_listener() -> None:
     async def story() -> None:
         async with opened(settings_of(accounts=[Account(name="default", recipients=1, message_size=2000)])) as house:
