@@ -29,6 +29,8 @@ def _one(item: dict[str, Any]) -> tuple[Path, str]:
     if kind == "missing":
         field = _field(place)
         return place, f"is required: {field.description}" if field is not None and field.description else "is required"
+    if kind == "path_type":
+        return place, f"must be the name of a file or folder, a text{_shown(item['input'])}"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     shown = "" if key in _SECRET or (kind == "value_error" and not isinstance(item["input"], str)) else _shown(item["input"])
     return place, f"{message}{shown}"

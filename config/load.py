@@ -83,6 +83,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     data = _with_environment(data, environment, (), found)
     _read_passwords(data, folder, found)
     data.setdefault("gateway", {})  # so that its defaults, too, are seen relative to the folder
+    _fill_default_pool(data)
     data["provider"] = merge_providers(data.get("provider", []), shipped_providers())
     settings = _validated(data, folder, found)
     found += names.problems(data)
@@ -130,6 +131,15 @@ def _read_passwords(data: dict[str, Any], folder: Path, found: list[tuple[names.
             account["password"] = (folder / account["password_file"]).expanduser().read_text(encoding="utf-8")[:1000].strip()
         except (OSError, UnicodeDecodeError) as error:
             found.append((("account", index, "password_file"), f"cannot be read: {error}"))
+
+
+def _fill_default_pool(data: dict[str, Any]) -> None:
+    """With sources and no pool, all of them make the pool `default`. What has the wrong shape is left to the models."""
+    sources = data.get("source")
+    if "pool" not in data and isinstance(sources, list):
+        names_given = [source["name"] for source in sources if isinstance(source, dict) and isinstance(source.get("name"), str)]
+        if names_given:
+            data["pool"] = [{"name": "default", "members": dict.fromkeys(names_given, 1)}]
 
 
 def shipped_providers() -> list[dict[str, Any]]:

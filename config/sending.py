@@ -99,7 +99,7 @@ class Source(Model):
 
 
 class Pool(Model):
-    """Sources with weights."""
+    """Sources with weights. Where none is configured, all sources are in the pool `default`."""
 
     name: Word = Field(description="Name.")
     members: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1, description="Source name to weight (1 to 1000).")

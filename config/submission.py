@@ -92,7 +92,7 @@ class Account(Model):
     @field_validator("domains")
     @classmethod
     def _domains(cls, domains: list[str]) -> list[str]:
-        return [domain if domain in ("*", "any") else check_domain_pattern(domain) for domain in domains]
+        return [domain if domain in ("*", "any") else _pattern(domain) for domain in domains]
 
     @field_validator("networks")
     @classmethod
@@ -100,6 +100,13 @@ class Account(Model):
         if any(network.endswith("/0") for network in networks):
             raise ValueError("a network of everybody would make an open relay; name the networks of your applications")
         return networks
+
+
+def _pattern(domain: str) -> str:
+    try:
+        return check_domain_pattern(domain)
+    except ValueError as error:
+        raise ValueError(f"{error} (one is {domain!r})") from None
 
 
 class Labels(Model):

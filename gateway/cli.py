@@ -84,6 +84,7 @@ def check(
 ) -> None:
     """Read the configuration and its keys, and say what it means and what looks unwise."""
     from config.check import summary, warnings
+    from gateway.commands.machine import missing_addresses
     from gateway.compose.keyring import KeyringError, load_keyring
     from gateway.doors.certificates import problems as certificate_problems
 
@@ -97,7 +98,7 @@ def check(
         fail("\n".join(unusable), CONFIG)
     for line in summary(settings, path):
         typer.echo(line)
-    found = [*warnings(settings), *keyring.warnings]
+    found = [*warnings(settings), *keyring.warnings, *missing_addresses(settings)]
     for warning in found:
         typer.echo(f"warning: {warning}", err=True)
     if found and strict:

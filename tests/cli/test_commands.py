@@ -138,6 +138,16 @@ def test_send_prints_a_refusal_as_the_gateway_said_it(folder: Path) -> None:
     assert (code, err) == (65, "550 5.7.1 this account may not send from this address\n")
 
 
+def test_check_warns_of_addresses_that_this_machine_does_not_have(folder: Path) -> None:
+    with (folder / "mailwright.toml").open("a") as file:
+        file.write('[[source]]\nname = "here"\naddress = "127.0.0.1"\n[[source]]\nname = "there"\naddress = "192.0.2.77"\n')
+    code, out, err = _run("check", folder=folder)
+    assert code == 0
+    assert "pool           default: here 1, there 1" in out
+    assert "warning: source there: this machine does not have 192.0.2.77" in err
+    assert "source here" not in err
+
+
 def test_a_bad_configuration_ends_every_command_with_78_and_every_problem(folder: Path) -> None:
     (folder / "mailwright.toml").write_text('[gateway]\nhostnam = "x"\n[log]\nlevel = "loud"\n')
     for command in (["check"], ["serve"], ["queue", "list"]):

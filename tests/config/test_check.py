@@ -44,7 +44,10 @@ def test_a_good_configuration_gets_no_word(tmp_path: Path) -> None:
         (GOOD + '[[account]]\nname = "crm"\n', "account crm has no password"),
         (GOOD + '[[account]]\nname = "crm"\ndomains = ["any"]\n', "account crm may send as any domain"),
         (GOOD + '[[account]]\nname = "crm"\ndomains = ["other.example"]\n', "owns other.example, which no [[domain]] describes"),
-        (GOOD + '[[source]]\nname = "default"\n[[source]]\nname = "spare"\n', "source spare is in no pool"),
+        (
+            GOOD + '[[source]]\nname = "default"\n[[source]]\nname = "spare"\n[[pool]]\nname = "default"\nmembers = { default = 1 }\n',
+            "source spare is in no pool",
+        ),
         (GOOD + "[dns]\nallow_private = true\nport = 2626\n", "only for tests"),
         (GOOD + '[[domain]]\nname = "unsigned.example"\n', "mail from unsigned.example leaves without a signature"),
     ],

@@ -102,6 +102,13 @@ dkim = [{ selector = "s1", file = "missing.pem" }]
     ]
 
 
+def test_sources_without_a_pool_are_the_pool(tmp_path: Path) -> None:
+    file = tmp_path / "mailwright.toml"
+    file.write_text('[[source]]\nname = "one"\naddress = "192.0.2.1"\n[[source]]\nname = "two"\naddress = "192.0.2.2"\n')
+    (pool,) = load(file, {}).pool
+    assert (pool.name, pool.members) == ("default", {"one": 1, "two": 1})
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -118,6 +125,8 @@ dkim = [{ selector = "s1", file = "missing.pem" }]
         ('[[route]]\nhost = "x"\n', "route[1].domain: is required: Recipient domain"),
         ('[[provider]]\nname = "p"\nrate = "fast"\n', 'a rate is a number per second or text such as "100/min"'),
         ('[[stream]]\nname = "default"\nretry = { first = "2h", longest = "1h" }\n', "longest must not be shorter than first"),
+        ("[gateway]\ndata = 7\n", "gateway.data: must be the name of a file or folder, a text (it is 7)"),
+        ('[[account]]\nname = "default"\ndomains = ["a.example", "b c"]\n', "must be a domain name such as \"example.com\" (one is 'b c')"),
         ("[log]\nlevel = 7\n", "log.level: should be 'debug', 'info', 'warning' or 'error'"),
         ("listener = 7\n", "listener: should be a valid list"),
         ("[spool]\nbatch = 0\n", "spool.batch: should be greater than or equal to 1"),
