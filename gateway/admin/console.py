@@ -116,7 +116,7 @@ class Console:
     async def _change(self, action: Action, arguments: ChangeQueue) -> Result:
         selection = arguments.selection(self._core.clock())
         if selection == Selection() and not arguments.everything:
-            raise CallError("say which deliveries (id, domain, provider, account, stream, campaign or age), or everything")
+            raise CallError("say which deliveries (id, domain, provider, account, stream, campaign or age), or everything (--all)")
         matched = await asyncio.get_running_loop().run_in_executor(None, self._count, selection)
         if arguments.dry_run:
             return {"action": action, "dry_run": True, "matched": matched, "touched": 0}

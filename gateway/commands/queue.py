@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from config.units import parse_duration
-from gateway.commands.console import ask, fail, print_facts, print_json, print_rows, read_settings
+from gateway.commands.console import USAGE, ask, fail, print_facts, print_json, print_rows, read_settings
 
 queue = typer.Typer(no_args_is_help=True, help="Look at the queue and change it.")
 lanes = typer.Typer(invoke_without_command=True, help="Lanes: one source to one provider.")
@@ -114,18 +114,21 @@ def _change(action: str, choice: Choice, everything: bool, reason: str, yes: boo
     if json:
         print_json(answer)
     elif dry_run:
-        typer.echo(f"{answer['matched']} deliveries match; nothing was changed")
+        typer.echo(f"{_counted(answer['matched'])} match{'es' if answer['matched'] == 1 else ''}; nothing was changed")
     else:
-        typer.echo(f"{answer['touched']} deliveries {_DONE[action]}")
+        typer.echo(f"{_counted(answer['touched'])} {_DONE[action]}")
 
 
 def _agreed(action: str, matched: int) -> bool:
     if not matched:
         return False
     if not sys.stdin.isatty():
-        typer.echo("not at a terminal: say --yes to go on", err=True)
-        return False
-    return typer.confirm(f"{action} {matched} deliveries?", default=False, err=True)
+        fail(f"{_counted(matched)} would be touched and nothing was changed: not at a terminal, say --yes to go on", USAGE)
+    return typer.confirm(f"{action} {_counted(matched)}?", default=False, err=True)
+
+
+def _counted(deliveries: int) -> str:
+    return "1 delivery" if deliveries == 1 else f"{deliveries} deliveries"
 
 
 def _changing(action: str, text: str) -> None:

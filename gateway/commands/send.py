@@ -4,6 +4,7 @@ import asyncio
 import email.utils
 import os
 from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,8 @@ def send(
 
 
 def _message(sender: str, recipients: list[str], subject: str, body: str, campaign: str, stream: str) -> bytes:
-    message = EmailMessage()
+    needs_utf8 = not "".join((sender, *recipients)).isascii()
+    message = EmailMessage(policy=SMTP.clone(utf8=needs_utf8))
     message["From"], message["To"], message["Subject"] = sender, ", ".join(recipients), subject
     message["Date"] = email.utils.formatdate(localtime=True)
     if campaign:
@@ -62,14 +64,15 @@ async def _hand_in(host: str, port: int, user: str, sender: str, recipients: lis
         async with aiosmtplib.SMTP(hostname=host, port=port, timeout=60) as client:
             if user:
                 await client.login(user, os.environ.get("MAILWRIGHT_PASSWORD", ""))
-            refused, answer = await client.sendmail(envelope, recipients, content)
+            options = [] if "".join((envelope, *recipients)).isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
+            refused, answer = await client.sendmail(envelope, recipients, content, mail_options=options)
     except aiosmtplib.SMTPConnectError as error:
         fail(f"{host}:{port}: {error}", UNAVAILABLE)
     except aiosmtplib.SMTPRecipientsRefused as error:
         fail("\n".join(f"{one.recipient}: {one.code} {one.message}" for one in error.recipients), DATA_ERROR)
     except aiosmtplib.SMTPResponseException as error:
         fail(f"{error.code} {error.message}", DATA_ERROR)
-    except aiosmtplib.SMTPException as error:
+    except (aiosmtplib.SMTPException, UnicodeError) as error:
         fail(str(error), DATA_ERROR)
     for address, reply in refused.items():
         typer.echo(f"{address}: {reply.code} {reply.message}", err=True)

@@ -135,7 +135,9 @@ def test_send_prints_a_refusal_as_the_gateway_said_it(folder: Path) -> None:
     server = load(folder / "mailwright.toml", {}).listener[0].address
     with _serving(folder):
         code, _, err = _run("send", "--from", "news@other.example", "--server", server, "you@example.org")
-    assert (code, err) == (65, "550 5.7.1 this account may not send from this address\n")
+        assert (code, err) == (65, "550 5.7.1 this account may not send from this address\n")
+        code, _, err = _run("send", "--from", "news@shop.example", "--server", server, "zoé@example.org")
+        assert (code, err) == (0, "")
 
 
 def test_check_warns_of_addresses_that_this_machine_does_not_have(folder: Path) -> None:
@@ -186,9 +188,10 @@ def _look_hold_and_change(folder: Path) -> None:
 
     _suspend_a_lane(folder)
     code, out, err = _run("queue", "cancel", "--domain", "one.example", folder=folder, text="")
-    assert (code, out) == (0, "1 deliveries match; nothing was changed\n")
-    assert "say --yes" in err
-    assert _run("queue", "cancel", "--domain", "one.example", "--yes", folder=folder)[1] == "1 deliveries cancelled\n"
+    assert (code, out) == (64, "")
+    assert err == "1 delivery would be touched and nothing was changed: not at a terminal, say --yes to go on\n"
+    assert _run("queue", "cancel", "--all", "--dry-run", folder=folder)[1] == "2 deliveries match; nothing was changed\n"
+    assert _run("queue", "cancel", "--domain", "one.example", "--yes", folder=folder)[1] == "1 delivery cancelled\n"
     assert _run("queue", "cancel", "--yes", folder=folder)[0] == 65, "everything must be said"
     assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 1
     assert _run("queue", "release", "--campaign", "spring", folder=folder)[0] == 0
@@ -213,7 +216,7 @@ def test_with_no_gateway_running_the_spool_itself_is_changed(folder: Path) -> No
     assert code == 0, err
     assert "this was done on the spool itself" in err
     assert json.loads(out)["total"] == 1
-    assert _run("queue", "cancel", "--all", "--yes", folder=folder)[1] == "1 deliveries cancelled\n"
+    assert _run("queue", "cancel", "--all", "--yes", folder=folder)[1] == "1 delivery cancelled\n"
     assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 0
 
 
