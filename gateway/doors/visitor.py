@@ -48,6 +48,7 @@ REASONS = {
     replies.TOO_MANY_MESSAGES: "messages",
     replies.TOO_MANY_ERRORS: "errors",
     replies.NO_MEMORY: "memory",
+    replies.FOREIGN: "foreign",
 }
 """What metrics call the refusals that the protocol gives by itself; "protocol" is the rest."""
 

@@ -54,6 +54,7 @@ BARE_NEWLINE = Reply(550, "a bare CR or LF in the message; lines end with CR LF"
 LOST_COUNT = Reply(421, "cannot tell where the chunk ends", "4.5.4")
 TOO_MANY_ERRORS = Reply(421, "too many errors", "4.7.0")
 TOO_MANY_MESSAGES = Reply(421, "too many messages in one connection", "4.7.0")
+FOREIGN = Reply(421, "this is a mail server", "4.7.0")
 TIMED_OUT = Reply(421, "timed out", "4.4.2")
 TOO_SLOW = Reply(421, "message too slow", "4.4.2")
 SESSION_TOO_LONG = Reply(421, "connection open for too long", "4.4.2")
@@ -61,6 +62,16 @@ SHUTTING_DOWN = Reply(421, "shutting down", "4.3.2")
 TOO_MANY_CONNECTIONS = Reply(421, "too many connections", "4.7.0")
 NO_MEMORY = Reply(452, "too much mail at once; try again", "4.3.1")
 TROUBLE = Reply(451, "local trouble; try again", "4.3.0")
+
+FIXED: dict[bytes, Reply] = {
+    b"NOOP": OK,
+    b"VRFY": CANNOT_VERIFY,
+    b"HELP": HELP,
+    **dict.fromkeys((b"EXPN", b"ETRN", b"TURN"), NOT_IMPLEMENTED),
+    **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"), FOREIGN),
+}
+"""Commands that always get the same reply. The verbs of HTTP end the connection: a web page that makes a browser of a trusted network send
+its form here must not get as far as the body, which would be SMTP."""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -157,7 +157,7 @@ class ServerConnection(Dialogue):
         verb, _, argument = line.partition(b" ")
         handler = _COMMANDS.get(verb) or _COMMANDS.get(verb.upper())
         if handler is None:
-            reply = _FIXED.get(verb.upper(), replies.UNKNOWN)
+            reply = replies.FIXED.get(verb.upper(), replies.UNKNOWN)
             if reply.positive:
                 self._say(reply)
             else:
@@ -388,13 +388,3 @@ _COMMANDS: dict[bytes, Callable[[ServerConnection, bytes], Step]] = {
     b"AUTH": ServerConnection._auth,
     b"STARTTLS": ServerConnection._starttls,
 }
-
-_FIXED: dict[bytes, Reply] = {
-    b"NOOP": replies.OK,
-    b"VRFY": replies.CANNOT_VERIFY,
-    b"HELP": replies.HELP,
-    b"EXPN": replies.NOT_IMPLEMENTED,
-    b"ETRN": replies.NOT_IMPLEMENTED,
-    b"TURN": replies.NOT_IMPLEMENTED,
-}
-"""Commands that always get the same reply."""
