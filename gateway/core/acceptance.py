@@ -119,17 +119,14 @@ class Acceptor:
         acceptance = Acceptance(message, submission.content, now + stream.retry.lifetime, deliveries, events)
         if not deliveries:
             return await self._note_suppressed(message, events)
-        durable = self._committer.accept(acceptance)
-        durable.add_done_callback(lambda done: self._after_commit(done, acceptance, wanted))
         try:
-            # A door that goes away must not undo what is being committed: the callback hands over whoever waits.
-            await asyncio.shield(durable)
+            # A door that goes away undoes nothing: whoever waits or not, the committer calls `_after_commit`.
+            await self._committer.accept(acceptance, lambda error: self._after_commit(error, acceptance, wanted))
         except SpoolError as error:
             return FULL if isinstance(error, SpoolFull) else BROKEN
         return Committed(message.id, [delivery.id for delivery in deliveries])
 
-    def _after_commit(self, done: asyncio.Future[None], acceptance: Acceptance, recipients: list[Address]) -> None:
-        error = done.exception()
+    def _after_commit(self, error: SpoolError | None, acceptance: Acceptance, recipients: list[Address]) -> None:
         if error is None:
             self._hand_over(acceptance, recipients)
             self._observer.accepted(acceptance.message, [delivery.id for delivery in acceptance.deliveries])

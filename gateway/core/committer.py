@@ -13,8 +13,9 @@ waiter gets the error, nothing more is written, and `on_broken` tells the applic
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from gateway.core.gathering import Accepting, Done, Gathering
 from gateway.spool.port import (
     Acceptance,
     Change,
@@ -49,66 +50,6 @@ class TransactionWriter(Protocol):
     """Writes one transaction at a time and returns after it is durable."""
 
     def write(self, transaction: Transaction) -> Awaitable[Written]: ...
-
-
-_T = TypeVar("_T")
-
-Accepting = tuple[Acceptance, asyncio.Future[None]]
-
-
-class Gathering:
-    """What has been handed in since the last commit began, and who waits for it."""
-
-    def __init__(self) -> None:
-        self.flows_removed: list[int] = []
-        self.flows: list[NewFlow] = []
-        self.changes: list[Change] = []
-        self.releases: list[Release] = []
-        self.routed: list[Routed] = []
-        self.holds: list[Hold] = []
-        self.holds_removed: list[int] = []
-        self.notes: dict[str, Note] = {}
-        self.events: list[bytes] = []
-        self.outbox_until = 0
-        self.leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]] = []
-        self.sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]] = []
-        self.flushes: list[asyncio.Future[None]] = []
-
-    def transaction(self, acceptances: list[Acceptance]) -> Transaction:
-        """As the spool takes it."""
-        return Transaction(
-            flows_removed=self.flows_removed,
-            flows=self.flows,
-            acceptances=acceptances,
-            changes=self.changes,
-            releases=self.releases,
-            routed=self.routed,
-            leases=[request for request, _ in self.leases],
-            holds=self.holds,
-            holds_removed=self.holds_removed,
-            sweeps=[sweep for sweep, _ in self.sweeps],
-            notes=list(self.notes.values()),
-            events=self.events,
-            outbox_until=self.outbox_until,
-        )
-
-    def give(self, written: Written) -> None:
-        """Tell everybody who waits, acceptances apart, that it is on disk."""
-        for (_, lease), leased in zip(self.leases, written.leased, strict=True):
-            _give(lease, leased)
-        for (_, sweep), swept in zip(self.sweeps, written.swept, strict=True):
-            _give(sweep, swept)
-        for flush in self.flushes:
-            _give(flush, None)
-
-    def refuse(self, error: SpoolError) -> None:
-        """Tell everybody who waits that it is not."""
-        for _, lease in self.leases:
-            _refuse(lease, error)
-        for _, sweep in self.sweeps:
-            _refuse(sweep, error)
-        for flush in self.flushes:
-            _refuse(flush, error)
 
 
 class Committer:
@@ -192,11 +133,14 @@ class Committer:
 
     # What others hand in. A future gets the SpoolError when storage is broken.
 
-    def accept(self, acceptance: Acceptance) -> asyncio.Future[None]:
-        """Take responsibility; the future ends when it is durable."""
+    def accept(self, acceptance: Acceptance, done: Done) -> asyncio.Future[None]:
+        """Take responsibility; the future ends when it is durable. `done` is called first, with the error if there is one, and also when
+        nobody waits for the future any more."""
         future: asyncio.Future[None] = self._future()
-        if not future.done():
-            self._acceptances.append((acceptance, future))
+        if self._broken is not None:
+            done(self._broken)
+        else:
+            self._acceptances.append(Accepting(acceptance, done, future))
         return future
 
     def flow(self, flow: NewFlow) -> None:
@@ -313,8 +257,8 @@ class Committer:
         self._unsettled -= len(gathered.changes)
         if self._unsettled < self._most_unsettled:
             self._below.set()
-        for _, future in accepting:
-            _give(future, None)
+        for one in accepting:
+            one.end(None)
         gathered.give(written)
         if self._acceptances:
             self._work.set()
@@ -322,11 +266,11 @@ class Committer:
     async def _write(self, gathered: Gathering, accepting: list[Accepting]) -> Written:
         """Write everything; where the spool refuses, shed acceptances and write the rest, which frees space."""
         try:
-            written = await self._writer.write(gathered.transaction([acceptance for acceptance, _ in accepting]))
+            written = await self._writer.write(gathered.transaction([one.acceptance for one in accepting]))
         except SpoolFull as full:
             self.set_full(True)
-            for _, future in accepting:
-                _refuse(future, full)
+            for one in accepting:
+                one.end(full)
             written = await self._write_rest(gathered)
         except SpoolRefused:
             if not accepting:
@@ -354,17 +298,17 @@ class Committer:
             return written
 
     def _refuse_waiting(self, error: SpoolError) -> None:
-        for _, future in self._acceptances:
-            _refuse(future, error)
+        for one in self._acceptances:
+            one.end(error)
         self._acceptances.clear()
 
     async def _write_one_by_one(self, accepting: list[Accepting]) -> None:
         """One of them contradicts the spool, which is a bug of ours: the others must not suffer."""
-        for acceptance, future in accepting:
+        for one in accepting:
             try:
-                self._take(await self._writer.write(Transaction(acceptances=[acceptance])))
+                self._take(await self._writer.write(Transaction(acceptances=[one.acceptance])))
             except (SpoolRefused, SpoolFull) as refusal:
-                _refuse(future, refusal)
+                one.end(refusal)
 
     def _take(self, written: Written) -> None:
         self.position = max(self.position, written.position)
@@ -381,20 +325,10 @@ class Committer:
 
     def _break(self, error: SpoolError, accepting: list[Accepting], gathered: Gathering) -> None:
         self._broken = error
-        for _, future in accepting:
-            _refuse(future, error)
+        for one in accepting:
+            one.end(error)
         self._refuse_waiting(error)
         gathered.refuse(error)
         self._gathering.refuse(error)
         self._below.set()
         self._on_broken(error)
-
-
-def _give(future: asyncio.Future[_T], value: _T) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-def _refuse(future: asyncio.Future[Any], error: SpoolError) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -56,6 +56,10 @@ class House:
         await asyncio.sleep(0)
 
 
+def ignored(error: SpoolError | None) -> None:
+    """Nobody else is told in these tests."""
+
+
 def _acceptance(number: int) -> Acceptance:
     sender = Address("a@b.example", "b.example")
     return Acceptance(Message("app", "default", sender, "b.example", 0.0, 1, id=number), b"x", 1e9, [], [])
@@ -78,9 +82,9 @@ def _play(story: Callable[[House], Awaitable[None]]) -> House:
 
 def test_what_gathers_while_one_commit_is_written_goes_into_the_next() -> None:
     async def story(house: House) -> None:
-        first = house.committer.accept(_acceptance(1))
+        first = house.committer.accept(_acceptance(1), ignored)
         await asyncio.sleep(0)
-        others = [house.committer.accept(_acceptance(number)) for number in range(2, 10)]
+        others = [house.committer.accept(_acceptance(number), ignored) for number in range(2, 10)]
         await asyncio.gather(first, *others)
 
     house = _play(story)
@@ -90,13 +94,13 @@ def test_what_gathers_while_one_commit_is_written_goes_into_the_next() -> None:
 def test_a_full_disk_refuses_mail_and_writes_outcomes() -> None:
     async def story(house: House) -> None:
         house.disk.trouble = lambda transaction: SpoolFull("no space") if transaction.acceptances else None
-        accepting = house.committer.accept(_acceptance(1))
+        accepting = house.committer.accept(_acceptance(1), ignored)
         house.committer.change(_change(7))
         await house.committer.flush()
         assert isinstance(accepting.exception(), SpoolFull)
         assert house.full == [True]
         house.disk.trouble = lambda transaction: None
-        await house.committer.accept(_acceptance(2))
+        await house.committer.accept(_acceptance(2), ignored)
 
     house = _play(story)
     assert house.full == [True, False]
@@ -109,7 +113,7 @@ def test_outcomes_that_find_no_space_wait_are_not_lost_and_stop_the_pulling() ->
         refused: list[asyncio.Future[None]] = []
 
         def meanwhile() -> None:
-            refused.append(house.committer.accept(_acceptance(house.pauses)))
+            refused.append(house.committer.accept(_acceptance(house.pauses), ignored))
             if house.pauses == 5:
                 house.disk.trouble = lambda transaction: None
 
@@ -144,7 +148,7 @@ def test_an_acceptance_that_contradicts_the_spool_does_not_harm_the_others() -> 
         house.disk.trouble = lambda transaction: (
             SpoolRefused("twice") if any(one.message.id == 2 for one in transaction.acceptances) else None
         )
-        one, two, three = (house.committer.accept(_acceptance(number)) for number in (1, 2, 3))
+        one, two, three = (house.committer.accept(_acceptance(number), ignored) for number in (1, 2, 3))
         await asyncio.wait([one, two, three])
         assert (one.exception(), three.exception()) == (None, None)
         assert isinstance(two.exception(), SpoolRefused)
@@ -162,13 +166,13 @@ def test_when_storage_breaks_everybody_hears_it_once_and_nothing_more_is_written
 
         house.disk.trouble = trouble
         house.committer.start()
-        waiters = [house.committer.accept(_acceptance(1)), house.committer.flush()]
+        waiters = [house.committer.accept(_acceptance(1), ignored), house.committer.flush()]
         house.committer.note(Note("k", b"v"))
         house.committer.change(_change(1))
         await asyncio.wait(waiters)
         assert all(isinstance(waiter.exception(), SpoolBroken) for waiter in waiters)
         assert len(house.broken) == 1
-        later = house.committer.accept(_acceptance(2))
+        later = house.committer.accept(_acceptance(2), ignored)
         assert isinstance(later.exception(), SpoolBroken)
         await house.committer.settled()
         assert not await house.committer.close()
