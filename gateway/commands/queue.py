@@ -13,6 +13,7 @@ import typer
 
 from config.units import parse_duration
 from gateway.commands.console import USAGE, ask, fail, print_facts, print_json, print_rows, read_settings
+from mail.event import timestamp
 
 queue = typer.Typer(no_args_is_help=True, help="Look at the queue and change it.")
 lanes = typer.Typer(invoke_without_command=True, help="Lanes: one source to one provider.")
@@ -232,11 +233,14 @@ def list_lanes(context: typer.Context, json: Json = False, config: Config = None
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A lane's row with its name in one column."""
-    lane = row.get("lane")
-    if not isinstance(lane, dict):
-        return row
-    return {"lane": f"{lane.get('source')}/{lane.get('provider')}"} | {key: value for key, value in row.items() if key != "lane"}
+    """A lane's row for a table: its name in one column, the cause of its last change as a sentence."""
+    flat = dict(row)
+    lane, cause = row.get("lane"), row.get("cause")
+    if isinstance(lane, dict):
+        flat["lane"] = f"{lane.get('source')}/{lane.get('provider')}"
+    if isinstance(cause, dict):
+        flat["cause"] = f"{timestamp(cause['at'])} {cause['change']}: {cause['text']}"
+    return flat
 
 
 @lanes.command("suspend")

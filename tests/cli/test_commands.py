@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from config.load import load
 from gateway.cli import app
+from gateway.commands.queue import _flat
 from gateway.doors.passwords import verify_password
 
 CONFIG = """
@@ -196,6 +197,13 @@ def _look_hold_and_change(folder: Path) -> None:
     assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 1
     assert _run("queue", "release", "--campaign", "spring", folder=folder)[0] == 0
     assert "nothing is held" in _run("queue", "holds", folder=folder)[1]
+
+
+def test_the_table_of_lanes_says_why_in_words() -> None:
+    cause = {"at": 1_750_000_000.0, "category": "network", "fault": "config", "text": "451 4.3.5 no", "change": "suspended for 74 s"}
+    flat = _flat({"lane": {"source": "s2", "provider": "google"}, "connections": 0, "cause": cause})
+    assert flat == {"lane": "s2/google", "connections": 0, "cause": "2025-06-15T15:06:40.000Z suspended for 74 s: 451 4.3.5 no"}
+    assert _flat({"lane": {"source": "s2", "provider": "google"}, "cause": None})["cause"] is None
 
 
 def _suspend_a_lane(folder: Path) -> None:
