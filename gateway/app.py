@@ -27,7 +27,7 @@ from gateway.admin.server import ControlServer
 from gateway.calls import Closed, Message, Permit
 from gateway.compose.composer import REMEMBERED, Composer
 from gateway.compose.domains import Domains
-from gateway.compose.keyring import Keyring, KeyringError, load_keyring, load_token_keys
+from gateway.compose.keyring import TOKEN_FILE, Keyring, KeyringError, load_keyring, load_token_keys
 from gateway.compose.return_path import return_path
 from gateway.core.clock import SteadyClock
 from gateway.core.core import Core, Ports
@@ -99,6 +99,7 @@ class Gateway:
             raise
 
     def _build(self, settings: Settings, keyring: Keyring) -> None:
+        new_tokens = not (self.data / TOKEN_FILE).exists()
         self.token_keys: TokenKeys = load_token_keys(self.data)
         self.writer = Writer(self.spool)
         self.composer = Composer(settings, keyring, self.hostname, self._wall, self.metrics.signed)
@@ -110,6 +111,8 @@ class Gateway:
         self._sources = {source.name: source for source in settings.source}
         self._domains = Domains(settings.domain)
         ledger = self.spool.note(LEDGER)
+        if ledger is not None and new_tokens:
+            log.key_warning("", "", f"{TOKEN_FILE} was missing and was made anew: no bounce of mail sent before finds its message")
         if ledger is not None:
             self.controller.restore(ledger, self._clock())
         begun = time.monotonic()
