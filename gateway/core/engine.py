@@ -9,7 +9,6 @@ A connection stops pulling while too many outcomes are not yet on disk. What it 
 """
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -356,11 +355,9 @@ class Engine:
                     task.cancel()
                 if unfinished:
                     _, unfinished = await asyncio.wait(unfinished, timeout=CANCEL_PATIENCE)
-        with contextlib.suppress(SpoolError):
-            # What is being accepted comes into windows when it is on disk, and must go back with the rest.
-            await self._committer.flush()
-            while self._committer.waiting:
-                await self._committer.flush()
+        # What is being accepted comes into windows when it is on disk, and must go back with the rest.
+        while await self._committer.finish() and self._committer.waiting:
+            pass
         now = self._clock()
         for held in self._held.all():
             self.windows.put_back(held, now)

@@ -172,11 +172,15 @@ class FlowWindows:
         self._task = asyncio.get_running_loop().create_task(keep, name="feeder")
 
     async def close(self) -> None:
-        """Stop feeding; windows keep what they have, and what is being leased comes into them still."""
+        """Stop feeding; windows keep what they have, and what is being leased comes into them still, unless there is no space for it."""
         self._stopping = True
         self._kick.set()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is None:
+            return
+        while not self._task.done() and not self._committer.stuck:
+            await asyncio.wait([self._task], timeout=1.0)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while not self._stopping:
