@@ -164,7 +164,7 @@ def change_of(event: Event) -> Change | None:
         event.origin[:MAX_WORD],
         event.evidence[:MAX_WORD],
         event.expires,
-        event.code,
+        event.code if 0 <= event.code < 1000 else 0,
         event.enhanced[:MAX_WORD],
         event.diagnostic[:MAX_TEXT],
         event.campaign[:MAX_WORD],

@@ -1,0 +1,1 @@
+"""SQL of the contact database: numbered migrations, and the statements of the road, by name."""
