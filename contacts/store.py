@@ -44,6 +44,7 @@ _ADD_UNLESS_REMOVED = (
     " WHERE NOT EXISTS (SELECT 1 FROM removed WHERE id = ?2) ON CONFLICT DO NOTHING"
 )
 _REACHED = "INSERT INTO reached (log, position) VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
+_CURSOR = "INSERT INTO note (name, value) VALUES ('replica', ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
 
 class CaughtUp(msgspec.Struct, frozen=True):
@@ -215,7 +216,18 @@ class SuppressionStore:
         self._reached.pop(log, None)
         return True
 
-    def _write(self, changes: list[Change], log: str | None, position: int) -> int:
+    def replicate(self, changes: list[Change], cursor: str) -> int:
+        """Take in what others changed in the contact database, with the cursor behind it, in one transaction. How many were news."""
+        return self._write(changes, None, 0, cursor)
+
+    @property
+    def replica_cursor(self) -> str:
+        """The cursor behind what `replicate` took in last; "" at the start. From the thread that replicates."""
+        with self._writing, translated("read"):
+            rows: list[Any] = self._writer.execute("SELECT value FROM note WHERE name = 'replica'").fetchall()
+        return bytes(rows[0][0]).decode() if rows else ""
+
+    def _write(self, changes: list[Change], log: str | None, position: int, cursor: str | None = None) -> int:
         """Changes and position in one transaction. How many of the changes were news."""
         if any(isinstance(change, Added) for change in changes):
             self._empty = False
@@ -224,6 +236,8 @@ class SuppressionStore:
             news = sum(self._carry_out(writer, key, change) for key, change in keyed)
             if log is not None:
                 writer.execute(_REACHED, (log, position))
+            if cursor is not None:
+                writer.execute(_CURSOR, (cursor.encode(),))
         if log is not None:
             self._reached[log] = position
         self._arrived.extend((key, *_token(change)) for key, change in keyed)

@@ -9,10 +9,12 @@ import pytest
 
 from contacts.postgres import PostgresContacts, migrations
 from contacts.statements import statement
+from contacts.store import SuppressionStore
 from contacts.suppression import Added, Removed
 from contacts.trouble import StoreError
 from mail.event import Event, EventKind, seal, unseal
-from tests.contacts.material import KINDS, NOW, addition, bounced, removal
+from tests.contacts.material import KINDS, NOW, Clock, addition, address, bounced, removal
+from tests.contacts.material import rules as rules_of_tests
 from tests.contacts.server import server
 
 
@@ -162,6 +164,26 @@ def test_suppression_meets_in_the_table_and_changes_come_back(database):
             await person.execute("UPDATE mailwright.suppression SET removed = NULL WHERE address = 'Someone@Example.org'")
             [change], cursor = await road.changes(cursor)
             assert isinstance(change, Removed)
+
+    asyncio.run(run())
+
+
+def test_what_people_write_into_the_table_reaches_the_view(database, tmp_path):
+    async def run():
+        store = SuppressionStore(tmp_path, rules_of_tests(), Clock())
+        async with contacts(database) as road, plain(database) as person:
+            await road.publish(rows(addition("a")))
+            await person.execute("INSERT INTO mailwright.suppression (id, address) VALUES ('p', 'Joe@Example.org')")
+            for _ in range(3):
+                found, cursor = await road.changes(store.replica_cursor, 1)
+                store.replicate(found, cursor)
+            assert store.replica_cursor == cursor
+            assert store.reason("shop", "news", address("jane@example.org")) == "hard_bounce"
+            assert store.reason("shop", "news", address("joe@example.org")) == "manual"
+            await person.execute("UPDATE mailwright.suppression SET removed = now() WHERE id = 'p'")
+            store.replicate(*await road.changes(store.replica_cursor))
+            assert store.reason("shop", "news", address("joe@example.org")) is None
+        store.close()
 
     asyncio.run(run())
 
