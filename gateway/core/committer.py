@@ -231,14 +231,19 @@ class Committer:
     # The one writer.
 
     async def _run(self) -> None:
-        while self._broken is None:
-            await self._work.wait()
-            self._work.clear()
-            if self._last >= BUSY:
-                # Who was just answered speaks again within these turns of the loop; nobody waits for time here.
-                for _ in range(GATHER_TURNS):
-                    await asyncio.sleep(0)
-            await self._commit_gathered()
+        try:
+            while self._broken is None:
+                await self._work.wait()
+                self._work.clear()
+                if self._last >= BUSY:
+                    # Who was just answered speaks again within these turns of the loop; nobody waits for time here.
+                    for _ in range(GATHER_TURNS):
+                        await asyncio.sleep(0)
+                await self._commit_gathered()
+        except Exception as bug:
+            # Without a committer everybody would wait for ever: a bug of ours is storage that is broken.
+            self._break(SpoolBroken(f"bug: {type(bug).__name__}: {bug}"), [], Gathering())
+            raise
 
     async def _commit_gathered(self) -> None:
         gathered, self._gathering = self._gathering, Gathering()
@@ -251,7 +256,7 @@ class Committer:
             return
         except Exception as bug:
             self._break(SpoolBroken(f"bug: {type(bug).__name__}: {bug}"), accepting, gathered)
-            raise
+            return
         self._last = len(accepting) + len(gathered.changes)
         self._on_commit(len(accepting) + len(gathered.changes), self._monotonic() - begun)
         self._unsettled -= len(gathered.changes)
