@@ -72,7 +72,8 @@ class SuppressionStore:
         self._reached: dict[str, int] = dict(self._rows("SELECT log, position FROM reached"))
         self._overlay: dict[bytes, dict[str, Entry | None]] = {}
         self._pending = 0
-        self._arrived: deque[tuple[bytes, str, bool]] = deque()
+        # What is lost when nobody looks up for long is a place in memory, bounded by MAX_PENDING.
+        self._arrived: deque[tuple[bytes, str, bool]] = deque(maxlen=4 * MAX_PENDING)
         self._empty = True
         self._look_again = 0.0
 
@@ -151,6 +152,8 @@ class SuppressionStore:
 
     def _forget_arrived(self) -> None:
         """What is in the file is no longer needed in memory. A removal that is pending is not ended by the addition before it."""
+        if self._arrived:
+            self._empty = False  # only here, on the loop thread: a look into the file that was too early must not win
         while self._arrived:
             key, identity, removal = self._arrived.popleft()
             mine = self._overlay.get(key)
@@ -229,8 +232,6 @@ class SuppressionStore:
 
     def _write(self, changes: list[Change], log: str | None, position: int, cursor: str | None = None) -> int:
         """Changes and position in one transaction. How many of the changes were news."""
-        if any(isinstance(change, Added) for change in changes):
-            self._empty = False
         keyed = [(self.keys.of(change.entry.address if isinstance(change, Added) else change.address), change) for change in changes]
         with self._writing, transaction(self._writer) as writer:
             news = sum(self._carry_out(writer, key, change) for key, change in keyed)
