@@ -1,8 +1,7 @@
 """The two tasks that tie a gateway to its contact database: its events go there, what others wrote into the suppression table comes back.
 
-Each goes on for ever and outlives every failure of the database: trouble is told once when it begins and once when it ends, tries are
-spaced by a growing wait with jitter, and the event log keeps what has not gone out. Nothing here waits for anything but its own road, so
-mail flows.
+Each goes on for ever and outlives every failure of the database: every failed try is told, and the end of trouble; tries are spaced by a
+growing wait with jitter, and the event log keeps what has not gone out. Nothing here waits for anything but its own road, so mail flows.
 
 It does not trim the event log: whoever owns it asks `position` and keeps what is behind it.
 """
