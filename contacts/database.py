@@ -64,7 +64,9 @@ def _prepare(connection: apsw.Connection, check: bytes) -> None:
         raise StoreError("contacts.db is not a contact store")
     elif version != VERSION:
         raise StoreError(f"contacts.db has version {version}, this program reads {VERSION}")
-    connection.execute("PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 64000000; PRAGMA temp_store = FILE")
+    connection.execute(
+        "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 64000000; PRAGMA temp_store = FILE"
+    )
     found = connection.execute("SELECT value FROM note WHERE name = 'key_check'").fetchall()
     if found != [(check,)]:
         raise StoreError("contacts.key is not the key file that contacts.db was made with")

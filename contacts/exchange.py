@@ -135,6 +135,17 @@ def entries(store: SuppressionStore, now: float, since: float = 0.0) -> Iterator
             place = (rows[-1][0], rows[-1][1])
 
 
+def forget(store: SuppressionStore, subject: str) -> int:
+    """Erase what is known of a person (`contacts.address.subject_of`) but not that he is suppressed: the entry stays under its keyed hash,
+    without address, texts and labels. How many entries. What is pending in memory is not yet in the file: carry it there first."""
+    with opened_beside(store) as connection, transaction(connection):
+        connection.execute("UPDATE suppression SET address = '', facts = NULL WHERE key = ?", (store.keys.of(subject),))
+        gone = connection.changes()
+    with opened_beside(store) as connection, translated("write"):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the old pages are in the log until it is emptied
+    return gone
+
+
 def tidy(store: SuppressionStore, now: float) -> int:
     """Take out what nobody asks for: long expired entries, old removals, imports that died. How many rows went. Raises StoreError."""
     gone = 0

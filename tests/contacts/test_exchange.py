@@ -1,11 +1,14 @@
 """Large lists in and out: whole or nothing, merged, dry, beside a running store, and after a crash."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from contacts import exchange
-from contacts.exchange import Imported, ImportRunning, announced, entries, import_lines, tidy, unannounced
+from contacts.exchange import Imported, ImportRunning, announced, entries, forget, import_lines, tidy, unannounced
 from contacts.formats.catalogue import FORMATS
 from contacts.formats.record import BadLine, Record
 from contacts.formats.shape import Written
@@ -181,3 +184,47 @@ def test_tidy_takes_what_nobody_asks_for_any_more(store):
     assert tidy(store, NOW + 2 + exchange.KEEP_EXPIRED) == 3
     assert tidy(store, NOW + 2 + exchange.KEEP_REMOVED) == 1
     assert len(list(entries(store, NOW))) == 2
+
+
+def test_a_forgotten_person_stays_suppressed_without_an_address(store):
+    told = Record(2, "p1@example.org", Reason.COMPLAINT, diagnostic="told us: p1@example.org")
+    first, _, last = people(3, Reason.COMPLAINT)
+    import_lines(store, [first, told, last], "b1", NOW)
+    assert forget(store, "p1@example.org") == 1
+    assert store.reason("shop", "news", address("p1@example.org")) == "complaint"
+    [entry] = store.entries(address("p1@example.org"))
+    assert (entry.address, entry.diagnostic, entry.reason) == ("", "", Reason.COMPLAINT)
+    written = Written()
+    shape = FORMATS["csv"]
+    assert shape.write is not None
+    assert b"p1@" not in b"".join(shape.write(entries(store, NOW), written))
+    assert written.left_out == 1
+    assert not [path for path in store.folder.iterdir() if b"p1@example.org" in path.read_bytes()]
+    store.apply(removal("r", "b1.2", "p1@example.org"))
+    assert store.reason("shop", "news", address("p1@example.org")) is None
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from contacts import exchange
+from contacts.exchange import import_lines
+from contacts.store import SuppressionStore
+from tests.contacts.material import NOW, Clock, rules
+from tests.contacts.test_exchange import people
+exchange.SLICE = 50
+def die(step, done, total):
+    if step == "merging" and done >= 1000:
+        os.kill(os.getpid(), 9)
+import_lines(SuppressionStore(Path(sys.argv[1]), rules(), Clock()), people(2000), "b1", NOW, progress=die)
+"""
+
+
+def test_an_import_that_is_killed_leaves_nothing_that_counts(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -9, done.stderr.decode()
+    store = SuppressionStore(tmp_path, rules(), Clock())
+    assert list(entries(store, NOW)) == []
+    assert not unannounced(store)
+    assert import_lines(store, people(2000), "b2", NOW) == Imported("b2", True, 2000, 2000, 0, 0)
+    store.close()
