@@ -18,7 +18,7 @@ import msgspec
 from bounce.classify import UNKNOWN, classify
 from bounce.phrases import normalise, words
 from bounce.rules import Rule, Rules
-from mail.outcome import Category, Fault, is_hard
+from mail.outcome import Category, Fault, Phase, is_hard
 from mail.reply import Reply
 
 MAX_SAMPLES = 200_000
@@ -30,7 +30,9 @@ _TELLING = 4
 """Letters of a word that may say something about a category."""
 _VARIABLE = re.compile(r"^(?:[a-z]{0,4}\d[a-z0-9]*|[a-z0-9]*\d[a-z0-9]{6,}|[0-9a-f]{8,}|https?|www)$")
 _HOST = re.compile(r"\b[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,10}\b", re.I)
-_WEAK_RULES = ("reply-", "code-", "policy", "receiver-trouble", "protocol", UNKNOWN)
+_WEAK_CODES = ("reply-", "code-")
+"""How rules are named that decide by a code alone."""
+_WEAK_RULES = frozenset({"policy", "receiver-trouble", "protocol", UNKNOWN})
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -39,6 +41,7 @@ class Sample(msgspec.Struct, frozen=True):
     reply: Reply
     provider: str = ""
     count: int = 1
+    phase: Phase = Phase.RCPT
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -66,7 +69,11 @@ class Change(msgspec.Struct, frozen=True):
 
 def is_unclear(sample: Sample, rules: Rules | None = None) -> bool:
     """Whether the rules had little to go by."""
-    return classify(sample.reply, sample.provider, rules=rules).rule.startswith(_WEAK_RULES)
+    return _is_weak(classify(sample.reply, sample.provider, sample.phase, rules).rule)
+
+
+def _is_weak(name: str) -> bool:
+    return name in _WEAK_RULES or name.startswith(_WEAK_CODES)
 
 
 def clusters(samples: Iterable[Sample], least: int = 2, rules: Rules | None = None) -> list[Cluster]:
@@ -129,14 +136,13 @@ def _guess(shape: tuple[str, ...], rules: Rules) -> tuple[Category, Fault]:
 
 
 def replay(rule: Rule, rules: Rules, samples: Iterable[Sample]) -> list[Change]:
-    """What `rule`, placed before the rules that decide weakly, would have changed among `samples`."""
-    place = next((number for number, known in enumerate(rules.rules) if known.name.startswith(_WEAK_RULES)), len(rules.rules))
-    with_it = Rules([*rules.rules[:place], rule, *rules.rules[place:]])
+    """What `rule`, in front of all others as an operator's own rules are, would have changed among `samples`."""
+    with_it = Rules([rule, *rules.rules])
     found = []
     for number, sample in enumerate(samples):
         if number >= MAX_SAMPLES:
             break
-        before, after = classify(sample.reply, sample.provider, rules=rules), classify(sample.reply, sample.provider, rules=with_it)
+        before, after = (classify(sample.reply, sample.provider, sample.phase, tried) for tried in (rules, with_it))
         if before.category is not after.category or before.fault is not after.fault:
             permanent = sample.reply.permanent
             found.append(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands.console import USAGE, fail, print_facts, print_json
+from gateway.commands.console import CONFIG, DATA_ERROR, USAGE, fail, print_facts, print_json
 
 bounce = typer.Typer(no_args_is_help=True, help="What refusals and bounces mean.")
 fbl = typer.Typer(no_args_is_help=True, help="What complaints say.")
@@ -47,6 +47,23 @@ def parse_bounces(files: Files) -> None:
     from bounce.command import parse_files
 
     raise typer.Exit(parse_files(files, sys.stdout))
+
+
+@bounce.command("mine")
+def mine(
+    files: Annotated[list[Path], typer.Argument(help="Event files (NDJSON), or files of replies, one a line.", show_default=False)],
+    rules: Annotated[Path | None, typer.Option(help="Own rules (TOML), tried before the shipped ones.", show_default=False)] = None,
+    most: Annotated[int, typer.Option(min=1, max=1_000, help="Proposals at most.")] = 20,
+) -> None:
+    """Propose rules for refusals that no rule knows, and say what each would have changed of the past. Changes nothing."""
+    from bounce.command import mine_files
+
+    try:
+        raise typer.Exit(mine_files(files, sys.stdout, rules, most))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", DATA_ERROR)
+    except ValueError as error:
+        fail(f"{rules}: {error}", CONFIG)
 
 
 @fbl.command("parse")

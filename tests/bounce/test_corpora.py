@@ -9,11 +9,12 @@ import time
 
 import pytest
 
+from bench.judgement.labels import complaints, replies
 from bounce.classify import classify, reply_of
 from bounce.parse import parse
 from bounce.report import Kind
 from fbl.parse import parse as parse_complaint
-from tests.bounce.corpora import folders, labels, messages, needs_corpora
+from tests.bounce.corpora import CORPORA, folders, labels, messages, needs_corpora
 
 pytestmark = needs_corpora
 
@@ -60,6 +61,20 @@ def test_every_complaint_is_seen_and_nothing_else_is_taken_for_one() -> None:
     assert wrong == []
 
 
+def test_labelled_replies_are_put_into_their_category() -> None:
+    score = replies(CORPORA)
+    print(f"labelled replies: {score.right} of {score.asked}, {score.share:.1%}")
+    assert score.asked >= 300
+    assert score.share >= 0.90, score.misses
+
+
+def test_the_labelled_fields_of_complaints_are_read() -> None:
+    score = complaints(CORPORA)
+    print(f"labelled fields of complaints: {score.right} of {score.asked}, {score.share:.1%}")
+    assert score.asked >= 70
+    assert score.share >= 0.97, score.misses
+
+
 def test_no_prefix_and_no_changed_byte_of_any_message_raises() -> None:
     source = random.Random(4)
     for raw in messages():
@@ -91,8 +106,8 @@ def test_replies_and_reports_are_read_at_speed() -> None:
     for raw in raws:
         parse(raw)
     assert len(raws) / (time.process_time() - before) > 1_000
-    replies = [reply_of(f"550 5.1.1 <u{number}@firm.example> User unknown in table {number}") for number in range(20_000)]
+    said = [reply_of(f"550 5.1.1 <u{number}@firm.example> User unknown in table {number}") for number in range(20_000)]
     before = time.process_time()
-    for reply in replies:
+    for reply in said:
         classify(reply)
-    assert len(replies) / (time.process_time() - before) > 33_000
+    assert len(said) / (time.process_time() - before) > 33_000

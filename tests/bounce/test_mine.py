@@ -24,6 +24,10 @@ def test_only_unclear_texts_are_gathered() -> None:
     assert cluster.size == 4
 
 
+def test_what_a_rule_knows_is_never_gathered_whatever_that_rule_is_called() -> None:
+    assert clusters([Sample(reply_of("550 5.1.1 <someone@firm.example>... User unknown"), count=50)]) == []
+
+
 def test_a_proposed_rule_claims_the_texts_it_was_made_from() -> None:
     rule = propose(clusters(UNKNOWN)[0], shipped())
     assert rule is not None

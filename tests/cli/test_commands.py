@@ -293,3 +293,26 @@ def test_every_group_explains_itself(group: str) -> None:
     result = CliRunner().invoke(app, [group, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
+
+
+def test_refusals_that_no_rule_knows_are_mined_for_rules(tmp_path: Path) -> None:
+    said = tmp_path / "said.txt"
+    said.write_text("".join(f"550 the flibbertigibbet declines gracefully {number}\n" for number in range(3)) + "550 5.1.1 User unknown\n")
+    code, out, _ = _run("bounce", "mine", str(said))
+    assert code == 0
+    assert "# 3 refusals" in out
+    own = tmp_path / "own.toml"
+    own.write_text(out.replace('category = "other"', 'category = "policy"').replace('fault = "unknown"', 'fault = "recipient"'))
+    code, out, _ = _run("bounce", "mine", str(said), "--rules", str(own), "--most", "5")
+    assert (code, out) == (0, "")
+
+
+def test_mining_says_what_it_cannot_read(tmp_path: Path) -> None:
+    said, own = tmp_path / "said.txt", tmp_path / "own.toml"
+    said.write_text("550 no\n")
+    own.write_text("[[rule]]\nname = 'x'\n")
+    assert _run("bounce", "mine", str(tmp_path / "none"))[0] == 65
+    code, _, error = _run("bounce", "mine", str(said), "--rules", str(own))
+    assert code == 78
+    assert "own.toml" in error
+    assert _run("bounce", "mine", str(said), "--most", "0")[0] != 0
