@@ -5,8 +5,6 @@ The table (`Policy`) is data and can be configured; its first row that holds dec
 - only a fault of the recipient ever suppresses; one of the sender, the content or the configuration raises an alarm instead;
 - a delay changes nothing, an automatic answer or a reply changes nothing;
 - evidence without a proven token suppresses nobody (DESIGN section 5): anybody can write a report.
-
-- only a fault of the recipient ever suppresses; one of the sender, the content or the configuration raises an alarm;
 """
 
 import enum

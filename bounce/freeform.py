@@ -75,8 +75,6 @@ def is_daemon(root: Part) -> bool:
     local = decoded(sender.encode("utf-8", "replace"))[:500]
     for separator in "@<>().,-_+":
         local = local.replace(separator, " ")
-    if any(patterns().senders.found(local)):
-        return True
     if patterns().senders.found(local):
         return True
     return "@" not in sender and root.value("return-path").strip() in ("<>", "MAILER-DAEMON", "<MAILER-DAEMON>")

@@ -17,7 +17,7 @@ import msgspec
 
 from bounce.classify import UNKNOWN, classify
 from bounce.phrases import normalise, words
-from bounce.rules import Rule, Rules
+from bounce.rules import MAX_TEXT, Rule, Rules
 from mail.outcome import Category, Fault, Phase, is_hard
 from mail.reply import Reply
 
@@ -25,6 +25,9 @@ MAX_SAMPLES = 200_000
 MAX_EXAMPLES = 5
 SHORTEST_PHRASE = 2
 """Words of a phrase that is worth a rule."""
+
+LONGEST_WORD = 40
+"""Letters of a word; what is longer is an identifier."""
 
 _TELLING = 4
 """Letters of a word that may say something about a category."""
@@ -91,8 +94,8 @@ def clusters(samples: Iterable[Sample], least: int = 2, rules: Rules | None = No
 def shape_of(text: str) -> tuple[str, ...]:
     """The words of a reply without addresses, host names, numbers and identifiers; `*` stands where something varies."""
     kept: list[str] = []
-    for word in words(_HOST.sub(" 0 ", text)):
-        token = "*" if _VARIABLE.match(word) else word
+    for word in words(_HOST.sub(" 0 ", text[:MAX_TEXT])):
+        token = "*" if len(word) > LONGEST_WORD or _VARIABLE.match(word) else word
         if token != "*" or not kept or kept[-1] != "*":
             kept.append(token)
     return tuple(kept)

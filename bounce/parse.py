@@ -54,7 +54,9 @@ def _parse(raw: bytes, nesting: int) -> Report | None:
         if found is not None:
             return found
     answer = autoreply.read(root, said)
-    return _report(root, said, answer) if answer is not None else None
+    if answer is None or (answer.kind is Kind.REPLY and freeform.is_daemon(root)):
+        return None  # a program that reports is nobody who answers
+    return _report(root, said, answer)
 
 
 def _from_receipt(root: Part, said: Notice) -> Report:

@@ -35,7 +35,7 @@ def test_the_family_is_read(form: dict[str, Any], newline: str) -> None:
     assert [entry.address for entry in report.recipients] == form["wanted"]
     assert report.kind is (Kind.DELAY if form.get("action") == "delayed" else Kind.BOUNCE)
     if "category" in form:
-        assert [entry.category for entry in report.recipients] == [form["category"]]
+        assert {entry.category for entry in report.recipients} == {form["category"]}
 
 
 def test_the_table_of_forms_loads() -> None:
@@ -51,6 +51,11 @@ def test_a_report_quoted_in_a_persons_answer_is_no_report() -> None:
     report = parse(message(form))
     assert report is not None
     assert report.kind is Kind.REPLY
+
+
+def test_what_a_daemon_says_that_nobody_understands_is_nobody_s_reply() -> None:
+    form = {"from": "MAILER-DAEMON@firm.example", "subject": "Hinweis", "body": "Wir wissen auch nicht weiter.\n"}
+    assert parse(message(form)) is None
 
 
 def test_a_report_that_names_nobody_is_about_the_only_recipient_of_what_it_returns() -> None:
