@@ -39,6 +39,17 @@ def test_an_address_block_is_never_a_dead_mailbox(line: str) -> None:
     assert classify(reply_of(line)).fault is Fault.SENDER_IP
 
 
+def test_numbers_of_an_address_are_no_provider_s_codes() -> None:
+    for number in (102, 103, 104, 105, 108, 109):
+        found = classify(reply_of(f"550 5.1.1 User unknown, says [{number}.{number}.7.7]"))
+        assert found.category is Category.BAD_MAILBOX, number
+
+
+def test_your_address_is_an_ip_address_or_a_sender() -> None:
+    assert classify(reply_of("550 5.7.1 Mail from your address 192.0.2.1 is refused")).fault is Fault.SENDER_IP
+    assert classify(reply_of("550 5.7.1 Mail from your address <news@sender.example> is refused")).fault is Fault.SENDER_DOMAIN
+
+
 def test_a_local_part_may_say_anything() -> None:
     assert classify(reply_of("550 5.7.1 <mailbox.full@example.org>: relay access denied")).category is Category.RELAYING
     assert classify(reply_of("250 <user.unknown@example.org> fine")).category is Category.OTHER
