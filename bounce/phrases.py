@@ -17,6 +17,8 @@ UNTOLD = "~"
 """Stands for words that no phrase uses; never part of a normal form itself."""
 
 _PUNCTUATION = {code: " " for code in range(128) if not chr(code).isalnum()}
+_WITHOUT_DECOMPOSITION = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"})
+"""Letters that Unicode does not take apart, and the ASCII that those write who cannot type them."""
 _OTHER_PUNCTUATION = re.compile(r"[^\w]+|_+")
 
 
@@ -104,7 +106,7 @@ def words(text: str) -> list[str]:
         text = _without_addresses(text)
     if text.isascii():
         return text.translate(_PUNCTUATION).split()
-    decomposed = unicodedata.normalize("NFKD", text)
+    decomposed = unicodedata.normalize("NFKD", text.translate(_WITHOUT_DECOMPOSITION))
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     return _OTHER_PUNCTUATION.sub(" ", plain).split()
 

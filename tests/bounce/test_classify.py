@@ -73,6 +73,7 @@ def test_what_nothing_knows_is_other() -> None:
 
 def test_accents_case_and_punctuation_do_not_matter() -> None:
     assert normalise("Boîte  PLEINE!") == " boite pleine "
+    assert normalise("Skrzynka pełna, groß, øde, alıcı") == " skrzynka pelna gross ode alici "
 
 
 def test_a_reply_of_a_megabyte_is_cut() -> None:
