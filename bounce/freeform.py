@@ -25,6 +25,8 @@ from mail.mime import Part
 
 MAX_FOUND = 500
 MAX_BLOCK = 2_500
+GENERAL = "gateway"
+"""The format whose signs are the words of any program, and of people."""
 FULL_FIELD = 50
 """Addresses at which Exim ends its X-Failed-Recipients; the text goes on."""
 
@@ -64,6 +66,8 @@ def recognise(root: Part, said: Notice) -> Recognised | None:
     answers_somebody = bool(root.value("in-reply-to")) and not root.value("auto-submitted")
     if not daemon and not listed and answers_somebody:
         return None  # a person writes back, and may well quote or retell a report
+    if not listed and rule == GENERAL and is_answer(root):
+        return None  # a postmaster is a person, too
     if listed or (daemon and (subject or places)) or (subject and places) or table.sufficient.found(said.text[:20_000]):
         return Recognised(rule, bool(listed) or (daemon and subject))
     return None
@@ -78,6 +82,13 @@ def is_daemon(root: Part) -> bool:
     if patterns().senders.found(local):
         return True
     return "@" not in sender and root.value("return-path").strip() in ("<>", "MAILER-DAEMON", "<MAILER-DAEMON>")
+
+
+def is_answer(root: Part) -> bool:
+    """Whether somebody who can be answered answers a message of ours, and says so in the subject."""
+    if not root.value("in-reply-to") or root.value("auto-submitted") or root.value("return-path").strip() == "<>":
+        return False
+    return bool(_REPLY_MARK.match(decoded(root.value("subject").encode("utf-8", "replace"))))
 
 
 def has_report_subject(root: Part) -> bool:

@@ -54,7 +54,7 @@ def _parse(raw: bytes, nesting: int) -> Report | None:
         if found is not None:
             return found
     answer = autoreply.read(root, said)
-    if answer is None or (answer.kind is Kind.REPLY and freeform.is_daemon(root)):
+    if answer is None or (answer.kind is Kind.REPLY and freeform.is_daemon(root) and not freeform.is_answer(root)):
         return None  # a program that reports is nobody who answers
     return _report(root, said, answer)
 

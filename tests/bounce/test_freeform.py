@@ -53,6 +53,18 @@ def test_a_report_quoted_in_a_persons_answer_is_no_report() -> None:
     assert report.kind is Kind.REPLY
 
 
+def test_a_postmaster_who_answers_is_a_person() -> None:
+    form = {
+        "from": "Postmaster Team <postmaster@isp.example>",
+        "subject": "Re: delisting of 192.0.2.1",
+        "body": "Done. The mailbox x@isp.example does not exist, that was one of your refusals.\n",
+        "headers": "In-Reply-To: <1@sender.example>",
+    }
+    report = parse(message(form).replace(b"Return-Path: <>", b"Return-Path: <postmaster@isp.example>"))
+    assert report is not None
+    assert report.kind is Kind.REPLY
+
+
 def test_what_a_daemon_says_that_nobody_understands_is_nobody_s_reply() -> None:
     form = {"from": "MAILER-DAEMON@firm.example", "subject": "Hinweis", "body": "Wir wissen auch nicht weiter.\n"}
     assert parse(message(form)) is None
