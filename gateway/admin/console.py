@@ -4,6 +4,7 @@ Reads go to the spool in bounded pages; changes go through the committer like ev
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -78,7 +79,8 @@ class Console:
         limit = max(1, min(arguments.limit, MOST_ROWS))
         selection = arguments.selection(self._core.clock())
         rows, total = await asyncio.get_running_loop().run_in_executor(None, self._page, selection, after, limit)
-        return {"deliveries": [queued_view(queued) for queued in rows], "total": total, "more": total > len(rows)}
+        deliveries = [queued_view(queued) | {"waits": self._waits(queued)} for queued in rows]
+        return {"deliveries": deliveries, "total": total, "more": total > len(rows)}
 
     def _page(self, selection: Selection, after: int, limit: int) -> tuple[list[Queued], int]:
         """In a thread of its own with a reader of its own: a large count must not stop the mail."""
@@ -87,6 +89,16 @@ class Console:
             return reader.find(selection, after, limit), reader.count(selection)
         finally:
             reader.close()
+
+    def _waits(self, queued: Queued) -> str:
+        """What keeps a delivery from being tried now besides its due time: its lanes rest, or its flow is held. "" when nothing does."""
+        held = self._core.held.get(queued.id)
+        if not queued.flow or (held is not None and held.permit):
+            return ""
+        wait = self._core.ports.controller.blocked(queued.flow, self._core.clock())
+        if wait is None:
+            return ""
+        return wait.why if wait.until == math.inf else f"{wait.why}, until {timestamp(wait.until)}"
 
     async def _show(self, arguments: ShowDelivery) -> Result:
         identity = from_text(arguments.id)
@@ -98,7 +110,8 @@ class Console:
             flow = None if key is None else msgspec.to_builtins(key)
             held = self._core.held.get(identity)
             place = "on disk" if held is None else "in a window" if held.permit == 0 else "on a connection"
-            return {**queued_view(found[0]), "flow": flow, "place": place, "return_path": found[0].return_path}
+            more = {"waits": self._waits(found[0]), "flow": flow, "place": place, "return_path": found[0].return_path}
+            return queued_view(found[0]) | more
         ended = self._core.ports.spool.sent(identity)
         if ended is None:
             raise CallError(f"no delivery {arguments.id} in the queue or the sent ledger")

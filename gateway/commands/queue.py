@@ -34,7 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Dry = Annotated[bool, typer.Option("--dry-run", "-n", help="Only count.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
-_LIST = ("delivery", "recipient", "campaign", "state", "due", "attempts", "reason")
+_LIST = ("delivery", "recipient", "campaign", "state", "due", "attempts", "reason", "waits")
 _HOLDS = ("id", "provider", "account", "stream", "campaign", "domain", "source", "until", "reason")
 _LANES = ("lane", "connections", "allowed", "in_line", "rate", "handed", "delivered", "refused", "held", "suspended_until", "why", "cause")
 _DONE = {"retry": "made due now", "reroute": "routed anew", "cancel": "cancelled", "expire": "expired"}
