@@ -17,6 +17,9 @@ _ENDING = 5
 """Octets of CRLF.CRLF."""
 
 
+_ALL_BUT_NEWLINES = bytes(octet for octet in range(256) if octet not in b"\r\n")
+
+
 class Reception:
     """One message. `size` counts octets as they came (stuffed dots included), `held` those that are kept."""
 
@@ -83,8 +86,8 @@ class Reception:
         self._pieces = []
         if self._stuffed:  # RFC 5321 section 4.5.2
             content = content[1 if content.startswith(b".") else 0 :].replace(b"\r\n.", b"\r\n")
-        lines = content.count(b"\r\n")
-        if content.count(b"\n") != lines or content.count(b"\r") != lines:
+        # As many CRs and LFs as pairs of them, or some stand alone. Dropping all else is the quickest count of single octets.
+        if len(content.translate(None, _ALL_BUT_NEWLINES)) != 2 * content.count(b"\r\n"):
             if bare_newline == "refuse":
                 return replies.BARE_NEWLINE
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
