@@ -46,6 +46,8 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     lines.append(f"providers      {len(settings.provider)} known; others get {limits.connections} connections, {rate}")
     lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
     lines.append(f"status page    {settings.http.address or 'off'}")
+    keys = ", ".join(f"{key.name} ({key.role})" for key in settings.api_key)
+    lines.append(f"HTTP API       {settings.api.address or 'off'}, keys: {keys or 'none'}")
     return lines
 
 
@@ -70,6 +72,12 @@ def _about_doors(settings: Settings) -> Iterator[str]:
                 yield f"listener {listener.name} trusts {network}, which is more than one organisation's network"
     if settings.http.address is not None and not ipaddress.ip_address(split_host_port(settings.http.address)[0]).is_loopback:
         yield f"the status page on {settings.http.address} has no TLS and no login; it tells who you send to"
+
+    if settings.api.address is not None:
+        if not ipaddress.ip_address(split_host_port(settings.api.address)[0]).is_loopback:
+            yield f"the HTTP API on {settings.api.address} has no TLS: keys and addresses are readable on the way"
+        if not settings.api_key:
+            yield "the HTTP API has no key, so nobody can use it: `mailwright apikey add NAME`"
 
 
 def _is_wide(network: str) -> bool:

@@ -35,6 +35,7 @@ STATIC: tuple[tuple[str, ...], ...] = (
     ("gateway", "return_window"),
     ("spool",),
     ("http",),
+    ("api",),
     ("sending", "signing_threads"),
 )
 """Keys that a reload leaves as they were at the start."""

@@ -31,6 +31,7 @@ UNIQUE: tuple[tuple[str, str], ...] = (
     ("pool", "name"),
     ("route", "domain"),
     ("provider", "name"),
+    ("api_key", "name"),
 )
 """Table and key whose values differ."""
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.api import Api, ApiKey
 from config.model import Model
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
 from config.submission import Account, Labels, Listener
@@ -89,4 +90,6 @@ class Settings(Model):
     spool: Spool = Field(default_factory=Spool, description="The queue on disk.")
     events: Events = Field(default_factory=Events, description="Where events go.")
     http: Http = Field(default_factory=Http, description="Metrics and health.")
+    api: Api = Field(default_factory=Api, description="The HTTP API.")
+    api_key: list[ApiKey] = Field(default=[], description="Keys of the HTTP API.")
     log: Log = Field(default_factory=Log, description="The log.")

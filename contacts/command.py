@@ -8,6 +8,7 @@ log there.
 Bad input is a `Refused` with a sentence for people; nothing has changed then.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,16 +140,11 @@ def why(store: SuppressionStore, address: str, now: float) -> list[dict[str, Any
 
 
 def listed(store: SuppressionStore, now: float, *, since: str = "", reason: str = "", limit: int = 100) -> list[dict[str, Any]]:
-    """Up to `limit` (at most 1000) entries, in no meaningful order. Raises Refused."""
+    """Up to `limit` (at most 1000) entries that are in the file, in no meaningful order. Reads a file: from a thread. Raises Refused."""
     if reason and reason not in set(Reason):
         raise Refused(f"unknown reason {reason!r}: one of {', '.join(Reason)}")
-    found: list[dict[str, Any]] = []
-    for entry in entries(store, now, _since(since)):
-        if len(found) >= min(limit, MOST_LISTED):
-            break
-        if not reason or entry.reason.value == reason:
-            found.append(object_of(entry))
-    return found
+    found = entries(store, now, since_time(since), reason)
+    return [object_of(entry) for entry in itertools.islice(found, min(limit, MOST_LISTED))]
 
 
 def export(
@@ -166,7 +162,7 @@ def export(
         lists = [name for name, other in FORMATS.items() if name.startswith(shape.name + "-") and other.write is not None]
         raise Refused(f"format {shape.name} has several files: export {', '.join(lists)}")
     written = Written()
-    for piece in shape.write(entries(store, now, _since(since)), written):
+    for piece in shape.write(entries(store, now, since_time(since)), written):
         out.write(piece)
         progress(written.entries + written.left_out)
     return written
@@ -243,7 +239,8 @@ def import_file(
     return import_lines(store, lines(), batch, now, node=node, dry_run=dry_run, skip_bad=skip_bad, on_bad=bad, progress=progress)
 
 
-def _since(text: str) -> float:
+def since_time(text: str) -> float:
+    """The time that `--since` means. Raises Refused."""
     try:
         return moment(text)
     except Bad:

@@ -22,9 +22,9 @@ import msgspec
 from contacts.database import opened, transaction, translated
 from contacts.formats.record import BadLine, Line
 from contacts.key import AddressKeys
-from contacts.rows import COLUMNS, entry_of, row_of
+from contacts.rows import COLUMNS, REASON_NUMBER, entry_of, row_of
 from contacts.store import WHOLE, SuppressionStore
-from contacts.suppression import Entry
+from contacts.suppression import Entry, Reason
 from contacts.trouble import StoreError
 from mail.event import Event, EventKind, seal, timestamp, unseal
 
@@ -48,7 +48,10 @@ _MERGE = f"""INSERT INTO main.suppression ({_ALL})
     SELECT {", ".join("s." + name if name != "batch" else "?" for name in _ALL.split(", "))} FROM staged.sorted s
     WHERE s.rowid > ? AND s.rowid <= ? AND NOT {_SAME} ON CONFLICT DO NOTHING"""
 
-
+_PAGE = (
+    f"SELECT {_ALL}, (SELECT id FROM batch b WHERE b.number = batch) FROM suppression WHERE (key, id) > (?, ?) AND created >= ?"
+    f" AND (expires = 0 OR expires > ?) AND reason IN (?) AND {WHOLE} ORDER BY key, id LIMIT {PAGE}"
+)
 _EXPIRED = f"DELETE FROM suppression WHERE (key, id) IN (SELECT key, id FROM suppression WHERE expires > 0 AND expires < ? LIMIT {SLICE})"
 _REMOVED = f"DELETE FROM removed WHERE id IN (SELECT id FROM removed WHERE at < ? LIMIT {SLICE})"
 
@@ -116,20 +119,18 @@ def announced(store: SuppressionStore, batch: str) -> None:
         connection.execute("UPDATE batch SET event = NULL WHERE id = ?", (batch,))
 
 
-def entries(store: SuppressionStore, now: float, since: float = 0.0) -> Iterator[Entry]:
-    """Every live entry created at `since` or later, in the order of the keys, page by page: what changes meanwhile may be in or not."""
+def entries(store: SuppressionStore, now: float, since: float = 0.0, reason: str = "") -> Iterator[Entry]:
+    """Every live entry created at `since` or later (and for `reason`), in the order of the keys, page by page: what changes meanwhile may
+    be in or not."""
     place: tuple[bytes, str] = (b"", "")
+    wanted = [REASON_NUMBER[Reason(reason)]] if reason else list(REASON_NUMBER.values())
+    sql = _PAGE.replace("(?)", f"({', '.join('?' * len(wanted))})")
     with opened_beside(store) as connection:
         while True:
             with translated("read"):
-                rows: list[Any] = connection.execute(
-                    f"SELECT {_ALL}, (SELECT id FROM batch b WHERE b.number = batch) FROM suppression"
-                    f" WHERE (key, id) > (?, ?) AND {WHOLE} ORDER BY key, id LIMIT {PAGE}",
-                    place,
-                ).fetchall()
+                rows: list[Any] = connection.execute(sql, (*place, since, now, *wanted)).fetchall()
             for row in rows:
-                if row[5] >= since and (not row[9] or now < row[9]):
-                    yield entry_of(row[1:12], row[12] or "")
+                yield entry_of(row[1:12], row[12] or "")
             if len(rows) < PAGE:
                 return
             place = (rows[-1][0], rows[-1][1])

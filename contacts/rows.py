@@ -19,7 +19,7 @@ REASONS = (
     Reason.SOFT_BOUNCE_LIMIT,
 )
 SCOPES = (Scope.GLOBAL, Scope.ACCOUNT, Scope.STREAM, Scope.LIST)
-_REASON_NUMBER = {reason: number for number, reason in enumerate(REASONS, 1)}
+REASON_NUMBER = {reason: number for number, reason in enumerate(REASONS, 1)}
 _SCOPE_NUMBER = {scope: number for number, scope in enumerate(SCOPES, 1)}
 
 COLUMNS = "id, address, reason, scope, created, account, stream, list, expires, facts, batch"
@@ -50,7 +50,7 @@ def row_of(entry: Entry, key: bytes, batch: int = 0) -> tuple[Any, ...]:
         key,
         entry.id,
         entry.address,
-        _REASON_NUMBER[entry.reason],
+        REASON_NUMBER[entry.reason],
         _SCOPE_NUMBER[entry.scope],
         entry.created,
         entry.account,

@@ -125,6 +125,12 @@ class SuppressionStore:
         """Entries in memory that are not yet in the file; its bound is MAX_PENDING."""
         return self._pending
 
+    def overlay(self) -> tuple[list[Entry], set[str]]:
+        """What is in memory and not yet in the file: entries, and the ids of removed ones."""
+        self._forget_arrived()
+        pending = [(identity, entry) for mine in self._overlay.values() for identity, entry in mine.items()]
+        return [entry for _, entry in pending if entry is not None], {identity for identity, entry in pending if entry is None}
+
     def _knows(self, key: bytes, identity: str, entry: Entry | None) -> bool:
         """Whether this addition (or removal: None) is old news: an addition is, too, when its entry was removed."""
         mine = self._overlay.get(key, {})

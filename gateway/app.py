@@ -23,6 +23,7 @@ from config.settings import Settings
 from contacts.store import SuppressionStore
 from contacts.suppression import Policy, Rules
 from gateway.admin.console import Console
+from gateway.admin.http.start import ApiDoor
 from gateway.admin.server import ControlServer
 from gateway.calls import Closed, Message, Permit
 from gateway.compose.composer import REMEMBERED, Composer
@@ -135,6 +136,7 @@ class Gateway:
         )
         self.console = Console(self.core, self.contacts, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
+        self.api = ApiDoor(settings, self.console, log.commanded, log.command_failed, log.bug)
         self.snapshot = Snapshot(self.core, self.metrics, self.health.conditions, self._spool_octets, self._extra_bounds, self.health.beat)
         self._status: StatusServer | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -304,6 +306,9 @@ class Gateway:
                 raise OSError(f"http.address {settings.http.address}: {error.strerror or error}") from error
             log.listening("http", f"{host}:{self._status.port}", "")
         await self.control.start()
+        self.api.start()
+        if self.api.address is not None:
+            log.listening("api", self.api.address, "")
         self.snapshot.start()
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keeper")
         await self.door.start()
@@ -343,6 +348,7 @@ class Gateway:
         self.contacts.rules = Rules(Policy(), {stream.name: stream.kind for stream in settings.stream})
         self.core.reconfigure(settings)
         self.door.reconfigure(settings)
+        self.api.reconfigure(settings)
         self._tell_keys(keyring)
         lines.configure(settings.log.level, settings.log.format)
         self.metrics.reloaded("ok")
@@ -358,6 +364,7 @@ class Gateway:
         self.door.stop_accepting()
         await self.door.close(grace if self.broken is None else 0.0)
         await self.control.close()
+        await self.api.close()
         if self._keeper is not None:
             self._keeper.cancel()
         await self.snapshot.close()

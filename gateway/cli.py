@@ -15,7 +15,7 @@ import typer
 from config.load import Configuration
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
 from gateway.commands.judgement import bounce, fbl
-from gateway.commands.keys import account, dkim
+from gateway.commands.keys import account, apikey, dkim
 from gateway.commands.queue import lanes, queue
 from gateway.commands.send import send
 from gateway.commands.suppression import suppression
@@ -32,6 +32,7 @@ app.add_typer(lanes, name="lanes")
 app.add_typer(suppression, name="suppression")
 app.add_typer(dkim, name="dkim")
 app.add_typer(account, name="account")
+app.add_typer(apikey, name="apikey")
 app.add_typer(bounce, name="bounce")
 app.add_typer(fbl, name="fbl")
 app.command("send")(send)

@@ -4,12 +4,15 @@ A change is an event: it goes to disk with the event log first, then into the vi
 after a crash. Files (export, import) are not a matter of this socket.
 """
 
+import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from contacts import command
+from contacts.formats.lines import object_of
 from contacts.store import SuppressionStore
 from contacts.trouble import StoreError
 from gateway.admin.calls import CallError, Result
@@ -74,8 +77,16 @@ class SuppressionCalls:
         return call
 
     async def _list(self, arguments: ListSuppressions) -> Result:
-        now = self._core.clock()
-        return {"entries": command.listed(self._store, now, since=arguments.since, reason=arguments.reason, limit=max(1, arguments.limit))}
+        """In a thread: it may have to look through the whole file. What was added this moment comes from memory."""
+        now, limit = self._core.clock(), max(1, min(arguments.limit, command.MOST_LISTED))
+        fresh, gone = self._store.overlay()
+        look = functools.partial(command.listed, self._store, now, since=arguments.since, reason=arguments.reason, limit=limit)
+        found = await asyncio.get_running_loop().run_in_executor(None, look)
+        since = command.since_time(arguments.since)
+        first = [entry for entry in fresh if entry.created >= since and (not arguments.reason or entry.reason == arguments.reason)]
+        known = gone | {entry.id for entry in first}
+        entries = [object_of(entry) for entry in first] + [entry for entry in found if entry["id"] not in known]
+        return {"entries": entries[:limit]}
 
     async def _why(self, arguments: WhySuppressed) -> Result:
         return {"address": arguments.address, "entries": command.why(self._store, arguments.address, self._core.clock())}

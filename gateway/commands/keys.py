@@ -1,4 +1,4 @@
-"""`mailwright dkim …` and `mailwright account …`: secrets that are made once, and what to do with them."""
+"""`mailwright dkim …`, `mailwright account …` and `mailwright apikey …`: secrets that are made once, and what to do with them."""
 
 import secrets
 import sys
@@ -13,6 +13,7 @@ from gateway.commands.console import USAGE, fail, print_json
 
 dkim = typer.Typer(no_args_is_help=True, help="DKIM keys.")
 account = typer.Typer(no_args_is_help=True, help="Accounts of applications.")
+apikey = typer.Typer(no_args_is_help=True, help="Keys of the HTTP API.")
 
 
 @dkim.callback()
@@ -23,6 +24,11 @@ def _dkim() -> None:
 @account.callback()
 def _account() -> None:
     """Accounts of applications."""
+
+
+@apikey.callback()
+def _apikey() -> None:
+    """Keys of the HTTP API."""
 
 
 @dkim.command("generate")
@@ -85,6 +91,25 @@ def add_account(
         typer.echo(f"The password, which is shown only now: {password}", err=True)
     typer.echo("Add to the configuration:\n", err=True)
     typer.echo("[[account]]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in entry.items()))
+
+
+@apikey.command("add")
+def add_api_key(
+    name: Annotated[str, typer.Argument(help="Who gets it.")],
+    role: Annotated[str, typer.Option(help="read, write or admin.")] = "read",
+) -> None:
+    """Make a key: print it once, and the lines of configuration with its hash."""
+    from config.reference import toml_value
+    from gateway.admin.http.keys import hash_of_key, new_key
+
+    key = new_key()
+    entry = {"name": name, "hash": hash_of_key(key), "role": role}
+    try:
+        Settings.model_validate({"api_key": [entry]})
+    except ValueError as error:
+        fail(str(error), USAGE)
+    typer.echo(f"The key, which is shown only now: {key}\nAdd to the configuration:\n", err=True)
+    typer.echo("[[api_key]]\n" + "".join(f"{word} = {toml_value(value)}\n" for word, value in entry.items()))
 
 
 def _keep(file: Path, hashed: str) -> None:
