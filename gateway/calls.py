@@ -40,6 +40,17 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The client asked for SMTPUTF8 and the message needs it (a non-ASCII address or header field)."""
     long_lines: bool = False
     """A body line is over 998 octets and is to be re-encoded when the message leaves."""
+    ret: str = ""
+    """RET of MAIL (RFC 3461 section 4.3): how much of the message a report of a failure returns, FULL or HDRS; "" when not said."""
+    envid: str = ""
+    """ENVID of MAIL (RFC 3461 section 4.4), in xtext as it came."""
+
+
+class Wish(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the sender wants to be told of one recipient: NOTIFY and ORCPT of RCPT, as `gateway.smtp.dsn` gives them."""
+
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +59,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     message: Message
     recipients: list[Address]
     content: bytes
+    wishes: list[Wish] = []
+    """One for each recipient, in their order; none at all when nobody said NOTIFY or ORCPT."""
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False, tag="committed"):
@@ -106,6 +119,9 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     content: bytes | None = None
     unsure_before: bool = False
     """An earlier attempt ended Unsure: the receiver may get the message twice."""
+    notify: str = ""
+    orcpt: str = ""
+    """NOTIFY and ORCPT of RCPT, for a next hop that offers DSN."""
 
 
 class Handout(msgspec.Struct, frozen=True, gc=False):
@@ -134,6 +150,8 @@ class AttemptFacts(msgspec.Struct, frozen=True, gc=False):
     """1 for the first message of the connection."""
     overlapped: bool = False
     signed_by: str = ""
+    dsn: bool = False
+    """The next hop offered DSN: it reports for itself what the sender asked to be told (RFC 3461 section 5.2.1)."""
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):

@@ -15,7 +15,7 @@ import msgspec
 
 from config.sending import Stream
 from config.settings import Settings
-from gateway.calls import Committed, Message, Refused, Submission
+from gateway.calls import Committed, Message, Refused, Submission, Wish
 from gateway.core.committer import Committer
 from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held
@@ -114,7 +114,8 @@ class Acceptor:
             wanted, events = self._without_suppressed(submission.recipients, message, now)
         except SpoolError:
             return BROKEN
-        deliveries = [self._delivery(message, recipient, stream, now) for recipient in wanted]
+        wishes = dict(zip(submission.recipients, submission.wishes, strict=True)) if submission.wishes else None
+        deliveries = [self._delivery(message, recipient, stream, now, wishes) for recipient in wanted]
         events += [self._accepted_event(message, delivery, now) for delivery in deliveries]
         acceptance = Acceptance(message, submission.content, now + stream.retry.lifetime, deliveries, events)
         if not deliveries:
@@ -178,7 +179,9 @@ class Acceptor:
             events.append(seal(event))
         return wanted, events
 
-    def _delivery(self, message: Message, recipient: Address, stream: Stream, now: float) -> NewDelivery:
+    def _delivery(
+        self, message: Message, recipient: Address, stream: Stream, now: float, wishes: dict[Address, Wish] | None
+    ) -> NewDelivery:
         identity = self._identities.next(now)
         route = self._cached_route(recipient.domain)
         flow = UNROUTED
@@ -188,7 +191,10 @@ class Acceptor:
             leased = self._windows.reserve(flow, message.size)
         due = now + stream.retry.first if leased else now
         return_path = self._return_path(identity, message, now)
-        return NewDelivery(identity, recipient.text, recipient.domain, return_path, flow, due, leased)
+        if wishes is None:
+            return NewDelivery(identity, recipient.text, recipient.domain, return_path, flow, due, leased)
+        wish = wishes[recipient]
+        return NewDelivery(identity, recipient.text, recipient.domain, return_path, flow, due, leased, wish.notify, wish.orcpt)
 
     def _hand_over(self, acceptance: Acceptance, recipients: list[Address]) -> None:
         for delivery, recipient in zip(acceptance.deliveries, recipients, strict=True):
@@ -202,6 +208,8 @@ class Acceptor:
                         delivery.flow,
                         acceptance.expires,
                         content=acceptance.content,
+                        notify=delivery.notify,
+                        orcpt=delivery.orcpt,
                     )
                 )
             elif delivery.flow == UNROUTED:

@@ -27,11 +27,22 @@ class Held(msgspec.Struct, gc=False):
     content: bytes | None = None
     permit: int = 0
     """The permit it was handed to; 0 while it is in its window."""
+    notify: str = ""
+    orcpt: str = ""
+    delay_told: bool = False
 
     def assignment(self) -> Assignment:
         """The delivery as a hand gets it."""
         return Assignment(
-            self.id, self.message, self.recipient, self.return_path, self.attempts + 1, self.content, unsure_before=self.unsure > 0
+            self.id,
+            self.message,
+            self.recipient,
+            self.return_path,
+            self.attempts + 1,
+            self.content,
+            self.unsure > 0,
+            self.notify,
+            self.orcpt,
         )
 
 
@@ -50,6 +61,9 @@ def held_from(queued: Queued) -> Held:
         queued.unsure,
         queued.sources_tried,
         queued.eligible_until,
+        notify=queued.notify,
+        orcpt=queued.orcpt,
+        delay_told=queued.delay_told,
     )
 
 

@@ -20,6 +20,7 @@ from gateway.delivery.network import Signal
 from gateway.delivery.opening import Opened
 from gateway.delivery.ports import Composer, CoreCalls, SessionObserver
 from gateway.smtp.client import stuffed
+from gateway.smtp.envelope import NO_DSN
 from mail.address import Address
 from mail.outcome import Deferred, Failed, Outcome, Phase, Verdict
 
@@ -31,7 +32,20 @@ SHORTEST_PAUSE: Final = 0.01
 class Job:
     """One assignment, composed."""
 
-    __slots__ = ("assignment", "eight_bit", "going", "number", "overlapped", "payload", "recipient", "signed_by", "size", "started", "utf8")
+    __slots__ = (
+        "assignment",
+        "dsn",
+        "eight_bit",
+        "going",
+        "number",
+        "overlapped",
+        "payload",
+        "recipient",
+        "signed_by",
+        "size",
+        "started",
+        "utf8",
+    )
 
     def __init__(self, assignment: Assignment, composed: Composed) -> None:
         self.assignment = assignment
@@ -42,6 +56,7 @@ class Job:
         self.utf8 = composed.smtputf8
         self.signed_by = composed.signed_by
         self.recipient = path_of(assignment.recipient, composed.smtputf8)
+        self.dsn = dsn_of(assignment)
         self.overlapped = False
         self.going = False
         """Its content is on the wire, whole or in part."""
@@ -51,6 +66,15 @@ class Job:
 def path_of(recipient: Address, utf8: bool) -> str:
     """The recipient as RCPT carries it: as given, with the domain in A-labels where SMTPUTF8 is not used (RFC 6531 section 3.2)."""
     return recipient.text if utf8 or recipient.text.isascii() else f"{recipient.local}@{recipient.domain}"
+
+
+def dsn_of(assignment: Assignment) -> tuple[str, str]:
+    """Parameters of MAIL and RCPT for a next hop that offers DSN: what the sender gave, unchanged (RFC 3461 section 5.2.1)."""
+    message, notify, orcpt = assignment.message, assignment.notify, assignment.orcpt
+    if not (notify or orcpt or message.ret or message.envid):
+        return NO_DSN
+    mail = (f" RET={message.ret}" if message.ret else "") + (f" ENVID={message.envid}" if message.envid else "")
+    return mail, (f" NOTIFY={notify}" if notify else "") + (f" ORCPT={orcpt}" if orcpt else "")
 
 
 class Hand:
@@ -131,6 +155,7 @@ class Hand:
             message_number=message_number,
             overlapped=job.overlapped if job is not None else False,
             signed_by=job.signed_by if job is not None else "",
+            dsn=self._offers.dsn,
         )
         self._room.set()
         self._core.settle(Settle(self._permit.id, [Settlement(assignment.delivery, outcome, facts)]))

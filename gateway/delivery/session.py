@@ -246,7 +246,7 @@ class Session:
     def _begin(self, job: Job) -> bytes:
         job.started = self._clock()
         return self._client.begin(
-            job.number, job.assignment.return_path, job.recipient, size=job.size, eight_bit=job.eight_bit, utf8=job.utf8
+            job.number, job.assignment.return_path, job.recipient, size=job.size, eight_bit=job.eight_bit, utf8=job.utf8, dsn=job.dsn
         )
 
     # The end

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from config.submission import Listener as ListenerSettings
 from config.submission import ListenerTls
-from gateway.calls import Committed, Message, Refused, Submission
+from gateway.calls import Committed, Message, Refused, Submission, Wish
 from gateway.doors.accounts import KnownAccount
 from gateway.doors.admission import Addressing, Handing, Refusal, Sending, judge_message, judge_recipient, judge_sender
 from gateway.doors.visitor import command_of
@@ -56,6 +56,8 @@ class SubmissionSession:
         self._command: MailCommand | None = None
         self._recipients: dict[tuple[str, str], Address] = {}
         """By local part and domain: who is named twice gets one message."""
+        self._wishes: dict[tuple[str, str], Wish] = {}
+        """Of those recipients for whom NOTIFY or ORCPT was said."""
         self._submission: Submission | None = None
         self._reasons_told: set[str] = set()
 
@@ -116,6 +118,8 @@ class SubmissionSession:
     def _forget(self) -> None:
         self._command = None
         self._recipients = {}
+        if self._wishes:
+            self._wishes = {}
         self._submission = None
         if self._reasons_told:
             self._reasons_told = set()
@@ -127,8 +131,11 @@ class SubmissionSession:
         match event:
             case Mail(command):
                 return self._mail(event, command)
-            case Recipient(address):
-                return self._recipient(event, address)
+            case Recipient(address, notify, orcpt):
+                reply = self._recipient(event, address)
+                if (notify or orcpt) and reply.positive:
+                    self._wishes.setdefault((address.local, address.domain), Wish(notify, orcpt))
+                return reply
             case Content(data):
                 return self._content(event, data)
             case Auth():
@@ -187,7 +194,9 @@ class SubmissionSession:
         if refusal is not None:
             self._forget()
             return self._refused(event, refusal)
-        self._submission = Submission(self._message(account, command, found, len(content)), list(self._recipients.values()), content)
+        wishes = [self._wishes.get(key, Wish()) for key in self._recipients] if self._wishes else []
+        message = self._message(account, command, found, len(content))
+        self._submission = Submission(message, list(self._recipients.values()), content, wishes)
         return None
 
     def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int) -> Message:
@@ -212,6 +221,8 @@ class SubmissionSession:
             eight_bit=found.eight_bit,
             smtputf8=command.smtputf8 and self._needs_utf8(command, found),
             long_lines=found.long_lines,
+            ret=command.ret,
+            envid=command.envid,
         )
 
     def _needs_utf8(self, command: MailCommand, found: Facts) -> bool:

@@ -26,6 +26,7 @@ _CAPABILITY_FLAGS = {
     "SMTPUTF8": "smtputf8",
     "STARTTLS": "starttls",
     "ENHANCEDSTATUSCODES": "enhanced",
+    "DSN": "dsn",
 }
 _MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
 
@@ -41,6 +42,7 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False):
     smtputf8: bool = False
     starttls: bool = False
     enhanced: bool = False
+    dsn: bool = False
 
 
 class ReplyReader:

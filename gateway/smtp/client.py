@@ -24,6 +24,7 @@ from collections import deque
 import msgspec
 
 from gateway.smtp.answers import Capabilities, ReplyReader, capabilities_of
+from gateway.smtp.envelope import NO_DSN, envelope
 from mail.outcome import Phase
 from mail.reply import Reply
 
@@ -109,15 +110,6 @@ def stuffed(parts: list[bytes]) -> bytes:
     return content + (b".\r\n" if content.endswith(b"\r\n") else b"\r\n.\r\n")
 
 
-def envelope(sender: str, recipient: str, size: int = 0, eight_bit: bool = False, utf8: bool = False) -> tuple[bytes, bytes]:
-    """MAIL and RCPT as lines. Raises ValueError for a path that would end its line; such a thing must not get here."""
-    if "\r" in sender or "\n" in sender or "\r" in recipient or "\n" in recipient:
-        raise ValueError("a line break in a path")
-    size_parameter = f" SIZE={size}" if size else ""
-    parameters = f"{size_parameter}{' BODY=8BITMIME' if eight_bit else ''}{' SMTPUTF8' if utf8 else ''}"
-    return f"MAIL FROM:<{sender}>{parameters}\r\n".encode(), f"RCPT TO:<{recipient}>\r\n".encode()
-
-
 class Client:
     """One dialogue. It begins awaiting the greeting; `hello` and the others return the bytes to write and note the reply to come."""
 
@@ -175,15 +167,24 @@ class Client:
         self.closing = True
         return self._say(Verb.QUIT, b"QUIT\r\n")
 
-    def begin(self, number: int, sender: str, recipient: str, *, size: int = 0, eight_bit: bool = False, utf8: bool = False) -> bytes:
+    def begin(
+        self,
+        number: int,
+        sender: str,
+        recipient: str,
+        *,
+        size: int = 0,
+        eight_bit: bool = False,
+        utf8: bool = False,
+        dsn: tuple[str, str] = NO_DSN,
+    ) -> bytes:
         """Begin transaction `number`. The bytes are the whole group where the peer has PIPELINING, else its first command.
 
         Parameters that the peer did not offer are left out; it is for the caller to have made the message fit.
         """
-        offers = self.capabilities
-        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8)
+        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8, dsn)
         transaction = self._start(number)
-        if offers.pipelining:
+        if self.capabilities.pipelining:
             reset = b"RSET\r\n" if self._take_reset(transaction) else b""
             self._outstanding.extend(((Verb.MAIL, transaction), (Verb.RCPT, transaction), (Verb.DATA, transaction)))
             return reset + mail + rcpt + b"DATA\r\n"
@@ -205,7 +206,7 @@ class Client:
         offers = self.capabilities
         assert offers.chunking
         assert offers.pipelining
-        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8)
+        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8, NO_DSN)
         transaction = self._start(number)
         transaction.sent = True
         reset = b"RSET\r\n" if self._take_reset(transaction) else b""
@@ -265,9 +266,10 @@ class Client:
         self._outstanding.append((verb, None))
         return line
 
-    def _envelope(self, sender: str, recipient: str, size: int, eight_bit: bool, utf8: bool) -> tuple[bytes, bytes]:
-        offers = self.capabilities
-        return envelope(sender, recipient, size if offers.size is not None else 0, eight_bit and offers.eight_bit, utf8 and offers.smtputf8)
+    def _envelope(self, sender: str, recipient: str, size: int, eight_bit: bool, utf8: bool, dsn: tuple[str, str]) -> tuple[bytes, bytes]:
+        has = self.capabilities
+        size, dsn = size if has.size is not None else 0, dsn if has.dsn else NO_DSN
+        return envelope(sender, recipient, size, eight_bit and has.eight_bit, utf8 and has.smtputf8, dsn)
 
     def _start(self, number: int) -> _Transaction:
         assert self.may_begin

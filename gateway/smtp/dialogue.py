@@ -196,7 +196,8 @@ class Dialogue:
 @functools.lru_cache(maxsize=256)
 def ehlo_reply(options: ServerOptions) -> bytes:
     """The answer to EHLO: the extensions that hold now (RFC 5321 section 4.1.1.1)."""
-    lines = [options.hostname, "PIPELINING", f"SIZE {options.message_size}", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES"]
+    lines = [options.hostname, "PIPELINING", f"SIZE {options.message_size}", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"]
+    lines.append("ENHANCEDSTATUSCODES")
     if options.tls_available and not options.tls_active:
         lines.append("STARTTLS")
     if options.auth_offered and options.auth_allowed:

@@ -47,9 +47,11 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recipient(msgspec.Struct, frozen=True, gc=False):
-    """RCPT asks: is this recipient welcome? Answer it."""
+    """RCPT asks: is this recipient welcome? Answer it. NOTIFY and ORCPT as `gateway.smtp.dsn` gives them."""
 
     address: Address
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,8 @@ import re
 
 import msgspec
 
+from gateway.smtp import dsn
+from gateway.smtp.dsn import RecipientCommand
 from mail.address import MAX_DOMAIN, NULL_SENDER, Address, address_of, normalise_domain
 from mail.reply import Reply
 
@@ -39,6 +41,10 @@ class MailCommand(msgspec.Struct, frozen=True, gc=False):
     """BODY=8BITMIME (RFC 6152)."""
     smtputf8: bool = False
     """SMTPUTF8 (RFC 6531)."""
+    ret: str = ""
+    """RET (RFC 3461 section 4.3): FULL, HDRS or ""."""
+    envid: str = ""
+    """ENVID (RFC 3461 section 4.4), in xtext."""
 
 
 class HelloCommand(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +74,10 @@ NULL_RECIPIENT = Malformed(Reply(501, "the recipient may not be empty", "5.1.3")
 NOT_ASCII = Malformed(Reply(553, "a non-ASCII address needs the SMTPUTF8 parameter", "5.6.7"))  # RFC 6531 section 3.5
 BAD_PARAMETER = Malformed(Reply(501, "bad parameter syntax", "5.5.4"))
 BAD_SIZE = Malformed(Reply(501, "SIZE is a number of octets", "5.5.4"))
+BAD_RET = Malformed(Reply(501, "RET is FULL or HDRS", "5.5.4"))
+BAD_ENVID = Malformed(Reply(501, "ENVID is up to 100 characters of xtext", "5.5.4"))
+BAD_NOTIFY = Malformed(Reply(501, "NOTIFY is NEVER, or some of SUCCESS, FAILURE, DELAY", "5.5.4"))
+BAD_ORCPT = Malformed(Reply(501, "ORCPT is an address type, a semicolon and an encoded address", "5.5.4"))
 BAD_BODY = Malformed(Reply(501, "BODY is 7BIT or 8BITMIME", "5.5.4"))
 UNKNOWN_PARAMETER = Malformed(Reply(555, "parameter not recognised", "5.5.4"))  # RFC 5321 section 4.1.1.11
 BAD_NAME = Malformed(Reply(501, "EHLO takes a host name or an address literal", "5.5.4"))
@@ -109,25 +119,28 @@ def parse_mail(argument: bytes) -> MailCommand | Malformed:
     return BAD_SENDER if found is None else _mail_parameters(found, parameters)
 
 
-def parse_recipient(argument: bytes, *, smtputf8: bool) -> Address | Malformed:
-    """The argument of RCPT (RFC 5321 section 4.1.1.3), `TO:` included. `smtputf8` tells whether MAIL asked for it."""
+def parse_recipient(argument: bytes, *, smtputf8: bool) -> Address | RecipientCommand | Malformed:
+    """The argument of RCPT (RFC 5321 section 4.1.1.3), `TO:` included. `smtputf8` tells whether MAIL asked for it. A `RecipientCommand`
+    when the command says more than the address."""
     usual = _USUAL_TO.fullmatch(argument)
     if usual is not None:
+        address = _plain_address(usual.group(1), usual.group(2))
         tail = usual.group(3)
-        if tail is not None and tail.strip(b" "):
-            return _no_parameters(tail)
-        return _plain_address(usual.group(1), usual.group(2)) or BAD_RECIPIENT
+        if address is not None and tail is not None and tail.strip(b" "):
+            return _recipient_parameters(address, tail, smtputf8)
+        return address or BAD_RECIPIENT
     path = _path(argument, b"TO:", BAD_RECIPIENT)
     if isinstance(path, Malformed):
         return path
     text, parameters = path
-    if parameters.strip(b" "):
-        return _no_parameters(parameters)
     if not text:
         return NULL_RECIPIENT
     if not smtputf8 and not text.isascii():
         return NOT_ASCII
-    return _address(text) or BAD_RECIPIENT
+    found = _address(text)
+    if found is None:
+        return BAD_RECIPIENT
+    return _recipient_parameters(found, parameters, smtputf8) if parameters.strip(b" ") else found
 
 
 def parse_auth(argument: bytes) -> AuthCommand | Malformed:
@@ -224,18 +237,34 @@ def _parameters(tail: bytes) -> dict[str, str | None] | Malformed:
     return found
 
 
-def _no_parameters(tail: bytes) -> Malformed:
-    """RCPT takes none here (DSN is not offered): which refusal `tail` deserves."""
+def _recipient_parameters(address: Address, tail: bytes, smtputf8: bool) -> RecipientCommand | Malformed:
+    """RCPT with its parameters: NOTIFY and ORCPT (RFC 3461)."""
     found = _parameters(tail)
-    return found if isinstance(found, Malformed) else UNKNOWN_PARAMETER
+    if isinstance(found, Malformed):
+        return found
+    notify: str | None = ""
+    orcpt: str | None = ""
+    for keyword, value in found.items():
+        if keyword == "NOTIFY":
+            notify = dsn.notify(value)
+        elif keyword == "ORCPT":
+            orcpt = dsn.orcpt(value, smtputf8=smtputf8)
+        else:
+            return UNKNOWN_PARAMETER
+    if notify is None or orcpt is None:
+        return BAD_NOTIFY if notify is None else BAD_ORCPT
+    return RecipientCommand(address, notify, orcpt)
 
 
 def _mail_parameters(sender: Address, tail: bytes) -> MailCommand | Malformed:
-    """MAIL with its parameters: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), AUTH (RFC 4954 section 5, read and dropped)."""
+    """MAIL with its parameters: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), AUTH (RFC 4954 section 5,
+    read and dropped)."""
     found = _parameters(tail)
     if isinstance(found, Malformed):
         return found
     size, eight_bit, smtputf8 = 0, False, False
+    ret: str | None = ""
+    envid: str | None = ""
     for keyword, value in found.items():
         if keyword == "SIZE":
             number = None if value is None else _number(value.encode("utf-8"))
@@ -250,8 +279,14 @@ def _mail_parameters(sender: Address, tail: bytes) -> MailCommand | Malformed:
             if value is not None:
                 return BAD_PARAMETER
             smtputf8 = True
+        elif keyword == "RET":
+            ret = dsn.ret(value)
+        elif keyword == "ENVID":
+            envid = dsn.envid(value)
         elif keyword != "AUTH" or value is None:
             return UNKNOWN_PARAMETER
     if not smtputf8 and not sender.text.isascii():
         return NOT_ASCII
-    return MailCommand(sender, size, eight_bit, smtputf8)
+    if ret is None or envid is None:
+        return BAD_RET if ret is None else BAD_ENVID
+    return MailCommand(sender, size, eight_bit, smtputf8, ret, envid)

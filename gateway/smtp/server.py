@@ -32,6 +32,7 @@ from gateway.smtp.events import (
 )
 from gateway.smtp.grammar import AuthCommand, MailCommand, Malformed
 from gateway.smtp.reception import Reception
+from mail.address import Address
 from mail.reply import Reply
 
 _NO_MESSAGE = Reception(0)  # stands where no message is arriving; nothing is ever put into it
@@ -275,11 +276,11 @@ class ServerConnection(Dialogue):
         if self._recipients >= self.options.recipients:
             self._error(replies.TOO_MANY_RECIPIENTS)
             return None
-        address = grammar.parse_recipient(argument, smtputf8=self._sender.smtputf8)
-        if isinstance(address, Malformed):
-            self._error(address.reply)
+        named = grammar.parse_recipient(argument, smtputf8=self._sender.smtputf8)
+        if isinstance(named, Malformed):
+            self._error(named.reply)
             return None
-        self._pending = Recipient(address)
+        self._pending = Recipient(named) if isinstance(named, Address) else Recipient(named.address, named.notify, named.orcpt)
         return self._pending
 
     def _content_refusal(self) -> Reply | None:

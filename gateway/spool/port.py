@@ -70,7 +70,7 @@ class NewFlow(msgspec.Struct, frozen=True, gc=False):
     key: FlowKey
 
 
-class NewDelivery(msgspec.Struct, frozen=True, gc=False):
+class NewDelivery(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One recipient of an accepted message. `leased`: written as leased by this owner and epoch, else queued."""
 
     id: int
@@ -81,6 +81,10 @@ class NewDelivery(msgspec.Struct, frozen=True, gc=False):
     due: float
     """When queued: when to try. When leased: when to try again if we crash."""
     leased: bool
+    notify: str = ""
+    """NOTIFY of RCPT (RFC 3461 section 4.1), as `gateway.smtp.dsn` gives it."""
+    orcpt: str = ""
+    """ORCPT of RCPT (RFC 3461 section 4.2), the same."""
 
 
 class Acceptance(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +134,10 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     """Unix seconds, 0 when none was made."""
     reason: str
     """Last reply or trouble, for people; "" when none."""
+    notify: str = ""
+    orcpt: str = ""
+    delay_told: bool = False
+    """A notice of its delay was written."""
 
 
 class Leased(msgspec.Struct, frozen=True, gc=False):

@@ -16,6 +16,11 @@ INSERT INTO body (message, content) VALUES [[(?, ?)]]
 INSERT INTO delivery (id, message, flow, state, lease, due, expires, recipient, domain, return_path)
 VALUES [[(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
 
+-- name: delivery.insert_wishing
+-- The same for those whose sender said NOTIFY or ORCPT.
+INSERT INTO delivery (id, message, flow, state, lease, due, expires, recipient, domain, return_path, notify, orcpt)
+VALUES [[(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
+
 -- name: flow.insert
 -- Flows get their numbers.
 INSERT INTO flow (number, provider, route, pool, account, stream, campaign, priority, only, without)
@@ -142,10 +147,10 @@ FROM new WHERE delivery.id = new.delivery AND delivery.state = 0
 -- The deliveries of a flow that are due, earliest first, with what is known of them. One row.
 SELECT json_group_array(json_array(
     id, message, recipient, domain, return_path, flow, state, due, expires, attempts, steps, unsure, sources_tried,
-    eligible_until, first_attempt, reason, facts))
+    eligible_until, first_attempt, reason, notify, orcpt, delay_told, facts))
 FROM (
     SELECT delivery.id, delivery.message, recipient, domain, return_path, flow, state, due, expires, attempts, steps, unsure,
-           sources_tried, eligible_until, first_attempt, reason, coalesce(hex(message.facts), '') AS facts
+           sources_tried, eligible_until, first_attempt, reason, notify, orcpt, delay_told, coalesce(hex(message.facts), '') AS facts
     FROM delivery INDEXED BY delivery_flow
     LEFT JOIN message ON message.id = delivery.message
     WHERE flow = ? AND state = 0 AND due <= ?

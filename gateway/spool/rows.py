@@ -19,13 +19,13 @@ facts_of = msgspec.msgpack.Encoder().encode
 _facts = msgspec.msgpack.Decoder(Message)
 _without = msgspec.json.Decoder(tuple[str, ...])
 
-LeaseRow = tuple[int, int, str, str, str, int, int, float, float, int, int, int, int, float, float, str, str]
+LeaseRow = tuple[int, int, str, str, str, int, int, float, float, int, int, int, int, float, float, str, str, str, int, str]
 LEASE_ROWS = msgspec.json.Decoder(list[LeaseRow])
 """Rows of `lease.find`: as those of a page, the facts in hexadecimal."""
 
 PAGE_COLUMNS = (
     "delivery.id, delivery.message, recipient, domain, return_path, flow, state, due, expires, attempts, steps, unsure, sources_tried,"
-    " eligible_until, first_attempt, reason, message.facts"
+    " eligible_until, first_attempt, reason, notify, orcpt, delay_told, message.facts"
 )
 
 
@@ -43,12 +43,12 @@ def queued_from(rows: Iterable[Sequence[Any]], damaged: list[int]) -> list[Queue
     """Rows in the order of `PAGE_COLUMNS` as values. Identities of those that are damaged are added to `damaged`."""
     found = []
     known: dict[int, Message | None] = {}
-    for identity, number, recipient, domain, return_path, flow, state, *rest, facts in rows:
+    for identity, number, recipient, domain, return_path, flow, state, *rest, delay_told, facts in rows:
         message = known[number] if number in known else known.setdefault(number, message_from(facts))
         if message is None:
             damaged.append(identity)
             continue
-        found.append(Queued(identity, message, recipient, domain, return_path, flow, State(state), *rest))
+        found.append(Queued(identity, message, recipient, domain, return_path, flow, State(state), *rest, delay_told=bool(delay_told)))
     return found
 
 

@@ -44,6 +44,7 @@ CREATE TABLE body (
 
 -- A delivery in the queue. `state` as gateway.spool.lifecycle: 0 queued, 1 leased; final ones are in the sent ledger.
 -- `lease` is owner * 2^32 + epoch of the one who has it, 0 while queued. `flow` 0: no route yet.
+-- `notify` and `orcpt` are RCPT's parameters of RFC 3461; `delay_told`: its sender was told once that it takes long.
 CREATE TABLE delivery (
     id             INTEGER PRIMARY KEY CHECK (id > 0),
     message        INTEGER NOT NULL CHECK (message > 0),
@@ -61,7 +62,11 @@ CREATE TABLE delivery (
     sources_tried  INTEGER NOT NULL DEFAULT 0 CHECK (sources_tried >= 0),
     eligible_until REAL NOT NULL DEFAULT 0,
     first_attempt  REAL NOT NULL DEFAULT 0,
-    reason         TEXT NOT NULL DEFAULT ''
+    reason         TEXT NOT NULL DEFAULT '',
+    notify         TEXT NOT NULL DEFAULT '' CHECK (notify IN ('', 'NEVER', 'SUCCESS', 'FAILURE', 'DELAY', 'SUCCESS,FAILURE',
+                                                              'SUCCESS,DELAY', 'FAILURE,DELAY', 'SUCCESS,FAILURE,DELAY')),
+    orcpt          TEXT NOT NULL DEFAULT '',
+    delay_told     INTEGER NOT NULL DEFAULT 0 CHECK (delay_told IN (0, 1))
 ) STRICT;
 
 CREATE INDEX delivery_flow     ON delivery (flow, due)       WHERE state = 0;

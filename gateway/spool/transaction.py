@@ -107,6 +107,7 @@ class Work:
 
     def _accept(self, acceptances: list[Acceptance], events: list[bytes]) -> None:
         messages, bodies, deliveries = [], [], []
+        wishing: list[tuple[Any, ...]] = []
         for accepted in acceptances:
             message = accepted.message
             labels = (message.account, message.stream, message.campaign, message.message_id)
@@ -116,11 +117,15 @@ class Work:
             for new in accepted.deliveries:
                 state, lease = (1, self._lease) if new.leased else (0, 0)
                 envelope = (new.recipient, new.domain, new.return_path)
-                deliveries.append((new.id, message.id, new.flow, state, lease, new.due, expires, *envelope))
+                if new.notify or new.orcpt:
+                    wishing.append((new.id, message.id, new.flow, state, lease, new.due, expires, *envelope, new.notify, new.orcpt))
+                else:
+                    deliveries.append((new.id, message.id, new.flow, state, lease, new.due, expires, *envelope))
             events += accepted.events
         self._rows("message.insert", messages)
         self._rows("body.insert", bodies)
         self._rows("delivery.insert", deliveries)
+        self._rows("delivery.insert_wishing", wishing)
 
     def _move(self, changes: list[Change], releases: list[Release], events: list[bytes]) -> list[int]:
         """Changes and releases; those that are refused are returned, and their events are not written."""

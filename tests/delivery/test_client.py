@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.smtp.answers import MAX_LINE, MAX_LINES, ReplyReader, capabilities_of
-from gateway.smtp.client import Answered, Client, Ended, Farewell, GoAhead, Verb, Violation, envelope, stuffed
+from gateway.smtp.client import Answered, Client, Ended, Farewell, GoAhead, Verb, Violation, stuffed
+from gateway.smtp.envelope import envelope
 from mail.outcome import Phase
 from mail.reply import Reply
 
@@ -190,6 +191,16 @@ def test_bdat_is_one_write_and_its_reply_is_awaited_after_a_refusal() -> None:
 )
 def test_dots_are_doubled_and_the_final_dot_follows(parts: list[bytes], wire: bytes) -> None:
     assert stuffed(parts) == wire
+
+
+def test_what_the_sender_wants_to_be_told_goes_to_peers_that_offer_dsn_and_to_no_others() -> None:
+    dsn = (" RET=HDRS ENVID=a+2B", " NOTIFY=SUCCESS ORCPT=rfc822;c@d")
+    assert ready().begin(1, "a@b", "c@d", dsn=dsn) == b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+    peer = ready(EHLO.replace(b"250-CHUNKING", b"250-dsn"))
+    assert peer.begin(1, "a@b", "c@d", dsn=dsn).splitlines()[:2] == [
+        b"MAIL FROM:<a@b> RET=HDRS ENVID=a+2B",
+        b"RCPT TO:<c@d> NOTIFY=SUCCESS ORCPT=rfc822;c@d",
+    ]
 
 
 def test_a_path_with_a_line_break_is_refused() -> None:

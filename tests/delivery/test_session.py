@@ -54,6 +54,19 @@ def test_the_next_envelope_goes_right_behind_the_dot_and_the_facts_say_so() -> N
     assert facts[0].started <= facts[0].ended
 
 
+@pytest.mark.parametrize("offered", [True, False])
+def test_what_the_sender_asked_to_be_told_goes_where_dsn_is_offered_and_the_facts_say_whether(offered: bool) -> None:
+    peer = Peer(("PIPELINING", "DSN") if offered else ("PIPELINING",))
+    asking = msgspec.structs.replace(assignment(1), notify="SUCCESS,DELAY", orcpt="rfc822;Bob@example.org")
+    asking = msgspec.structs.replace(asking, message=msgspec.structs.replace(asking.message, ret="HDRS", envid="QQ+2B"))
+    core = run(peer, [asking, assignment(2)])
+    mail, rcpt = (" RET=HDRS ENVID=QQ+2B", " NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@example.org") if offered else ("", "")
+    assert next(line for line in peer.commands if line.startswith("MAIL")).endswith(f">{mail}")
+    assert next(line for line in peer.commands if line.startswith("RCPT")).endswith(f">{rcpt}")
+    assert all("=" not in line.rpartition(">")[2] for line in peer.commands[4:])
+    assert core.settlement(1).facts.dsn is offered
+
+
 def test_a_peer_without_pipelining_gets_one_command_at_a_time() -> None:
     peer = Peer(NO_PIPELINING)
     core = run(peer, work(3))

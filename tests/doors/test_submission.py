@@ -12,6 +12,7 @@ import aiosmtplib
 import pytest
 
 from config.submission import Account, Listener, ListenerTls
+from gateway.calls import Wish
 from gateway.doors import session
 from mail.address import Address
 from mail.reply import Reply
@@ -61,6 +62,29 @@ def test_a_message_reaches_the_core_as_it_was_sent_with_all_that_is_known_of_it(
             )
             assert (message.eight_bit, message.smtputf8, message.long_lines, message.added_message_id) == (False,) * 4
             assert house.prefetched == ["example.net", "example.org"]
+
+    asyncio.run(story())
+
+
+def test_what_a_sender_wants_to_be_told_reaches_the_core_and_nothing_is_kept_for_the_next_message() -> None:
+    async def story() -> None:
+        async with opened(settings_of()) as house:
+            peer = await house.connect()
+            for line in (
+                "MAIL FROM:<a@example.com> RET=HDRS ENVID=QQ314159\n",
+                "RCPT TO:<b@example.net> NOTIFY=DELAY,SUCCESS ORCPT=rfc822;Bob@example.org\n",
+                "RCPT TO:<c@example.net>\n",
+                "RCPT TO:<b@example.net> NOTIFY=NEVER\n",
+            ):
+                assert (await peer.say(line)).startswith("250")
+            await peer.say("DATA\n")
+            assert (await peer.say(MESSAGE.replace("\n", "\r\n").encode() + b".\r\n")).startswith("250")
+            assert (await send(peer)).startswith("250")
+            asked, plain = house.core.taken
+            assert (asked.message.ret, asked.message.envid) == ("HDRS", "QQ314159")
+            assert [recipient.text for recipient in asked.recipients] == ["b@example.net", "c@example.net"]
+            assert asked.wishes == [Wish("SUCCESS,DELAY", "rfc822;Bob@example.org"), Wish()]
+            assert (plain.message.ret, plain.message.envid, plain.wishes) == ("", "", [])
 
     asyncio.run(story())
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.smtp import grammar
+from gateway.smtp.dsn import RecipientCommand
 from gateway.smtp.grammar import AuthCommand, ChunkCommand, HelloCommand, MailCommand, Malformed
 from mail.address import NULL_SENDER, Address
 
@@ -12,6 +13,7 @@ PATHS = st.one_of(
     st.binary(max_size=60),
     st.text(alphabet='ab.@<>"\\ ,:;[]()é\t\r\x00', max_size=40).map(lambda text: b"FROM:<" + text.encode() + b">"),
     st.text(alphabet='ab.@<>"\\ ,:;=é', max_size=40).map(lambda text: b"TO:<" + text.encode() + b"> X=1"),
+    st.text(alphabet="ab;+\\x{}0159ADE=é\r\u2028", max_size=30).map(lambda text: f"TO:<a@b> ORCPT=utf-8;{text} NOTIFY=DELAY".encode()),
 )
 
 
@@ -23,6 +25,9 @@ def test_no_octets_make_the_grammar_raise_or_let_a_control_character_through(arg
         grammar.parse_recipient(b"TO:" + argument, smtputf8=False),
         grammar.parse_mail(b"FROM:" + argument),
     ):
+        if isinstance(found, RecipientCommand):
+            assert (found.notify + found.orcpt).isprintable()
+            found = found.address
         address = found.sender if isinstance(found, MailCommand) else found
         if isinstance(address, Address):
             assert not any(character < " " or character == "\x7f" for character in address.text)

@@ -6,6 +6,7 @@ Two owners take turns on one storage. An engine is reached through `Storage`: `a
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from gateway.calls import Message
@@ -92,6 +93,23 @@ def an_accepted_message_is_there_with_its_bytes_its_deliveries_and_its_events(st
     assert (first.attempts, first.steps, first.unsure, first.sources_tried, first.first_attempt, first.reason) == (0, 0, 0, 0, 0.0, "")
     assert spool.content(10) == CONTENT
     assert events(spool) == [b"accepted 11", b"accepted 12"]
+
+
+def what_a_sender_wants_to_be_told_stays_with_its_delivery(storage: Storage) -> None:
+    plain, asking = accept(10, 2), accept(20, leased=True)
+    facts = msgspec.structs.replace(asking.message, ret="FULL", envid="QQ+2B")
+    wishing = msgspec.structs.replace(asking.deliveries[0], notify="SUCCESS,DELAY", orcpt="rfc822;Bob@d1.example")
+    begin(storage, plain, msgspec.structs.replace(asking, message=facts, deliveries=[wishing]))
+    spool, _ = storage.as_owner(1)
+    (found,) = spool.write(Transaction(leases=[LeaseRequest(FLOW, NOW, 1, NOW)])).leased[0].deliveries
+    assert (found.id, found.notify, found.orcpt, found.delay_told) == (11, "", "", False)
+    found = one(spool, 21)
+    assert (found.notify, found.orcpt, found.message.ret, found.message.envid) == (
+        "SUCCESS,DELAY",
+        "rfc822;Bob@d1.example",
+        "FULL",
+        "QQ+2B",
+    )
 
 
 def a_delivery_that_ends_leaves_a_ledger_row_and_the_bytes_go_with_the_last(storage: Storage) -> None:
@@ -366,6 +384,7 @@ def events_come_in_pages_in_the_order_of_the_transaction(storage: Storage) -> No
 
 CONTRACT: list[Callable[[Storage], None]] = [
     an_accepted_message_is_there_with_its_bytes_its_deliveries_and_its_events,
+    what_a_sender_wants_to_be_told_stays_with_its_delivery,
     a_delivery_that_ends_leaves_a_ledger_row_and_the_bytes_go_with_the_last,
     all_deliveries_of_a_message_may_end_in_one_transaction,
     a_deferral_is_queued_with_its_new_values_and_keeps_the_time_of_its_first_attempt,
