@@ -48,7 +48,7 @@ def queued_from(rows: Iterable[Sequence[Any]], damaged: list[int]) -> list[Queue
         if message is None:
             damaged.append(identity)
             continue
-        found.append(Queued(identity, message, recipient, domain, return_path, flow, State(state), *rest, delay_told=bool(delay_told)))
+        found.append(Queued(identity, message, recipient, domain, return_path, flow, State(state), *[*rest, bool(delay_told)]))
     return found
 
 
