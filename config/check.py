@@ -8,6 +8,7 @@ import ipaddress
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from config.settings import Settings
 from config.submission import ListenerTls
@@ -45,10 +46,24 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     rate = format_rate(limits.rate) if limits.rate else "no rate limit"
     lines.append(f"providers      {len(settings.provider)} known; others get {limits.connections} connections, {rate}")
     lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
+    lines += _publishing(settings)
     lines.append(f"status page    {settings.http.address or 'off'}")
     keys = ", ".join(f"{key.name} ({key.role})" for key in settings.api_key)
     lines.append(f"HTTP API       {settings.api.address or 'off'}, keys: {keys or 'none'}")
     return lines
+
+
+def _publishing(settings: Settings) -> Iterator[str]:
+    """Where events go."""
+    yield f"events         to {settings.events.file or 'no file'}"
+    if settings.contacts.database is not None:
+        parts = urlsplit(settings.contacts.database)
+        place = f"{parts.hostname or 'a local socket'}{parts.path}"
+        own = sum(map(len, settings.contacts.statements.values()))
+        yield f"contacts       PostgreSQL on {place}, {own} statements of yours"
+    for hook in settings.webhook:
+        what = ", ".join(hook.events) or "all events"
+        yield f"webhook        {hook.name}: {what} to {urlsplit(hook.url).hostname}"
 
 
 def warnings(settings: Settings) -> Iterator[str]:
@@ -57,6 +72,25 @@ def warnings(settings: Settings) -> Iterator[str]:
     yield from _about_accounts(settings)
     yield from _about_sending(settings)
     yield from _about_keys(settings)
+    yield from _about_publishing(settings)
+
+
+def _about_publishing(settings: Settings) -> Iterator[str]:
+    for hook in settings.webhook:
+        if hook.allow_private:
+            yield f"webhook {hook.name} may lead to private addresses: whoever controls the name of its host reaches your network"
+    for name, file in [("contacts.database_file", settings.contacts.database_file)] + [
+        (f"the secret of webhook {hook.name}", hook.secret_file) for hook in settings.webhook
+    ]:
+        if file is not None and _others_may(file, stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+            yield f"{name} {file} can be read or changed by others: chmod 600 or 640"
+
+
+def _others_may(file: Path, rights: int) -> bool:
+    try:
+        return bool(file.stat().st_mode & rights)
+    except OSError:
+        return False  # a missing file is an error of the loader's
 
 
 def _about_doors(settings: Settings) -> Iterator[str]:
@@ -121,9 +155,5 @@ def _about_keys(settings: Settings) -> Iterator[str]:
         if not domain.dkim and not settings.gateway.dkim and domain.without_key != "refuse":
             yield f"mail from {domain.name} leaves without a signature: `mailwright dkim generate {domain.name.removeprefix('*.')}`"
     for owner, file in [(listener.name, listener.key) for listener in settings.listener if listener.key is not None]:
-        try:
-            mode = file.stat().st_mode
-        except OSError:
-            continue  # a missing file is an error of the loader's
-        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        if _others_may(file, stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
             yield f"the private key {file} of {owner} can be read or changed by others: chmod 600 or 640"

@@ -11,7 +11,7 @@ from config.model import Model
 from config.names import Path
 from config.settings import Settings
 
-_SECRET = frozenset({"password"})
+_SECRET = frozenset({"password", "database", "secret"})
 _LONGEST = 60
 
 

@@ -1,8 +1,8 @@
 """From a TOML file to Settings: find it, read it, fill in secrets and shipped providers, and say everything that is wrong at once.
 
 The file is the one given, else `$MAILWRIGHT_CONFIG`, else `mailwright.toml` in the current folder; with none of them the defaults hold.
-File names inside it are relative to its folder. A value `"${NAME}"` is taken from the environment; a password hash may stand in a file of
-its own (`password_file`). `[[provider]]` entries come before the shipped ones and change those of the same name key by key.
+File names inside it are relative to its folder. A value `"${NAME}"` is taken from the environment; a secret may stand in a file of its
+own (`SECRET_FILES`). `[[provider]]` entries come before the shipped ones and change those of the same name key by key.
 
 A bad file raises ConfigError with every problem: file, line where it is known, key, what is wrong and what would be right. Secrets are
 never part of a message. `Configuration` keeps the settings in force over reloads: a bad new file changes nothing, and keys that only a
@@ -27,6 +27,10 @@ ENVIRONMENT = "MAILWRIGHT_CONFIG"
 DEFAULT_FILE = Path("mailwright.toml")
 LARGEST_FILE = 4_000_000
 """Octets of a configuration file, at most."""
+LONGEST_SECRET = 4_000
+"""Characters read of a file that holds a secret."""
+SECRET_FILES = (("account", "password"), ("contacts", "database"), ("webhook", "secret"))
+"""Table and key whose value may stand in a file of its own, named by `KEY_file`."""
 
 STATIC: tuple[tuple[str, ...], ...] = (
     ("gateway", "node"),
@@ -34,6 +38,9 @@ STATIC: tuple[tuple[str, ...], ...] = (
     ("gateway", "data"),
     ("gateway", "return_window"),
     ("spool",),
+    ("events",),
+    ("contacts",),
+    ("webhook",),
     ("http",),
     ("api",),
     ("sending", "signing_threads"),
@@ -82,7 +89,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     folder = path.parent.resolve() if path is not None else Path.cwd()
     found: list[tuple[names.Path, str]] = []
     data = _with_environment(data, environment, (), found)
-    _read_passwords(data, folder, found)
+    _read_secrets(data, folder, found)
     data.setdefault("gateway", {})  # so that its defaults, too, are seen relative to the folder
     _fill_default_pool(data)
     data["provider"] = merge_providers(data.get("provider", []), shipped_providers())
@@ -119,19 +126,28 @@ def _with_environment(value: Any, environment: Mapping[str, str], place: names.P
     return value
 
 
-def _read_passwords(data: dict[str, Any], folder: Path, found: list[tuple[names.Path, str]]) -> None:
-    """Put the content of each `password_file` into `password`, so that nothing else ever reads it."""
-    accounts = data.get("account")
-    for index, account in enumerate(accounts if isinstance(accounts, list) else []):
-        if not isinstance(account, dict) or not isinstance(account.get("password_file"), str):
-            continue
-        if "password" in account:
-            found.append((("account", index, "password_file"), "give password or password_file, not both"))
-            continue
-        try:
-            account["password"] = (folder / account["password_file"]).expanduser().read_text(encoding="utf-8")[:1000].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            found.append((("account", index, "password_file"), f"cannot be read: {error}"))
+def _read_secrets(data: dict[str, Any], folder: Path, found: list[tuple[names.Path, str]]) -> None:
+    """Put the content of each file of `SECRET_FILES` into the key beside it, so that nothing else ever reads it."""
+    for table, key in SECRET_FILES:
+        given = data.get(table)
+        rows = [(index, row) for index, row in enumerate(given)] if isinstance(given, list) else [(None, given)]
+        for index, row in rows:
+            if isinstance(row, dict):
+                place = (table, f"{key}_file") if index is None else (table, index, f"{key}_file")
+                _read_secret(row, key, place, folder, found)
+
+
+def _read_secret(row: dict[str, Any], key: str, place: names.Path, folder: Path, found: list[tuple[names.Path, str]]) -> None:
+    file = row.get(f"{key}_file")
+    if not isinstance(file, str):
+        return
+    if key in row:
+        found.append((place, f"give {key} or {key}_file, not both"))
+        return
+    try:
+        row[key] = (folder / file).expanduser().read_text(encoding="utf-8")[:LONGEST_SECRET].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        found.append((place, f"cannot be read: {error}"))
 
 
 def _fill_default_pool(data: dict[str, Any]) -> None:

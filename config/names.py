@@ -18,8 +18,10 @@ REFERENCES: tuple[tuple[str, str, str], ...] = (
     ("stream", "pool", "pool"),
     ("pool", "members", "source"),
     ("route", "provider", "provider"),
+    ("webhook", "accounts", "account"),
+    ("webhook", "streams", "stream"),
 )
-"""Table, key, and the table whose `name` the value (or each key of it) must be."""
+"""Table, key, and the table whose `name` the value (or each key or item of it) must be."""
 
 UNIQUE: tuple[tuple[str, str], ...] = (
     ("listener", "name"),
@@ -32,6 +34,7 @@ UNIQUE: tuple[tuple[str, str], ...] = (
     ("route", "domain"),
     ("provider", "name"),
     ("api_key", "name"),
+    ("webhook", "name"),
 )
 """Table and key whose values differ."""
 
@@ -45,7 +48,7 @@ def problems(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         known = {_value(row, target, "name") for row in _rows(data, target)}
         for index, row in enumerate(_rows(data, table)):
             given = _value(row, table, key)
-            for name in given if isinstance(given, dict) else [given]:
+            for name in given if isinstance(given, dict | list) else [given]:
                 if isinstance(name, str) and name != "none" and name not in known:
                     yield (table, index, key), f"there is no {target} {name!r}; {_choice(target, known)}"
     for table, key in UNIQUE:

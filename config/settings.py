@@ -7,6 +7,7 @@ from pydantic import Field
 
 from config.api import Api, ApiKey
 from config.model import Model
+from config.publishing import Contacts, Webhook
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
 from config.submission import Account, Labels, Listener
 from config.units import DomainName, Duration, HostPort, LocalPath, NoneWord, Size
@@ -49,6 +50,12 @@ class Events(Model):
     )
     rotate_size: Size = Field(100_000_000, ge=1000, description="Size at which the file is rotated.")
     rotate_keep: int = Field(30, ge=1, description="Rotated files kept.")
+    waiting: int = Field(
+        20_000_000,
+        ge=10_000,
+        description="Events kept on disk for the contact database and webhooks, about 500 octets each. At this bound new mail is "
+        "answered 452 4.3.1 while the contact database is behind, and a webhook endpoint that is behind loses its oldest.",
+    )
 
 
 class Http(Model):
@@ -89,6 +96,8 @@ class Settings(Model):
     sending: Sending = Field(default_factory=Sending, description="What holds for every message that leaves.")
     spool: Spool = Field(default_factory=Spool, description="The queue on disk.")
     events: Events = Field(default_factory=Events, description="Where events go.")
+    contacts: Contacts = Field(default_factory=Contacts, description="The contact database.")
+    webhook: list[Webhook] = Field(default=[], description="Endpoints that get events by HTTP POST.")
     http: Http = Field(default_factory=Http, description="Metrics and health.")
     api: Api = Field(default_factory=Api, description="The HTTP API.")
     api_key: list[ApiKey] = Field(default=[], description="Keys of the HTTP API.")

@@ -1,43 +1,41 @@
-"""The contact database in PostgreSQL: our schema, kept up to date, and the road of events into it.
+"""The contact database in PostgreSQL: the road of events into it, and what others wrote there.
 
 `publish` takes a batch of the event log and makes it one transaction: events, contact state, suppression, the customer's own statements, a
 NOTIFY. It may be called again with the same events, for ever: (time, id) is their key, and what is there already does nothing. Publishers
 of all gateways take one advisory lock, so positions become visible in order and a reader of `after` skips none. `changes` gives what
-anybody changed in the suppression table, behind the oldest running transaction, so that a slow one is not skipped either.
+anybody changed in the suppression table; its cursor stays behind the oldest running transaction, so that a slow one is not skipped.
 
 On a bad day (server away, restarted, connection cut in the middle) everything raises StoreError and nothing was done or all of it was,
-which the next call finds out. It never blocks mail: it is called by a task of its own. The address of the database, which holds a
-password, is in no message.
+which the next call finds out. It never blocks mail: it is called by a task of its own, and prepares a batch in slices.
 """
 
-import contextlib
+import asyncio
 import datetime
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
+from config.statements import Statement
 from contacts.address import normalise, subject_of
-from contacts.statements import Statement
+from contacts.connected import Connected
 from contacts.suppression import MAX_WORD, Added, Change, Removed, change_of
-from contacts.trouble import StoreError
 from mail.event import Event, EventKind, unseal
 
-CONNECT_WITHIN = 10.0
-ANSWER_WITHIN = 60.0
-"""Seconds for a connection, and for one statement."""
 MOST = 5_000
 """Events in one transaction, rows in one answer."""
+SLICE = 100
+"""Events that are prepared in one turn of the loop: about a millisecond."""
 
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 _NAME = re.compile(r"^-- name: ([a-z_]+)$", re.MULTILINE)
 _pieces = _NAME.split(resources.files("contacts").joinpath("sql/publish.sql").read_text("utf-8"))[1:]
 SQL = dict(zip(_pieces[::2], _pieces[1::2], strict=True))
+_START = ("0", "")
 _ENDED_SOFT = frozenset({EventKind.EXPIRED, EventKind.BOUNCED})
-_MIGRATING = 5571299814
 _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0
 """2000 to 2100: a partition is made for every month that comes, so nonsense must not come."""
 
@@ -52,46 +50,37 @@ class Published(msgspec.Struct, frozen=True):
     refused: int
 
 
-class PostgresContacts:
+class PostgresContacts(Connected):
     """One connection to the contact database. Use from one task. `kinds`: stream to `transactional` or `marketing`."""
 
     def __init__(self, dsn: str, node: str, kinds: Mapping[str, str], statements: Sequence[Statement] = ()) -> None:
-        self._dsn = dsn
+        super().__init__(dsn)
         self._node = node
         self._kinds = dict(kinds)
         self._statements = tuple(statements)
-        self._connection: Any = None
         self._months: set[tuple[int, int]] = set()
+        self._ahead = _START
+        self._same_history = False
 
-    async def migrate(self) -> list[int]:
-        """Bring the schema up to date; the numbers of the migrations that were needed. Each is whole or nothing. Raises StoreError."""
-        done: list[int] = []
-        async with self._answering() as connection, connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-            await connection.execute("CREATE SCHEMA IF NOT EXISTS mailwright")
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS mailwright.migration (number integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
-            )
-            known = {row["number"] for row in await connection.fetch("SELECT number FROM mailwright.migration")}
-            for number, text in migrations():
-                if number not in known:
-                    await connection.execute(text)
-                    await connection.execute("INSERT INTO mailwright.migration (number) VALUES ($1)", number)
-                    done.append(number)
-        return done
+    def lost(self) -> None:
+        """What was known of the database is not known of the next connection."""
+        self._months.clear()
+        self._ahead = _START
+        self._same_history = False
 
     async def publish(self, rows: Sequence[tuple[int, bytes]]) -> Published:
         """Put (position, line) rows of this node's log into the database, in their order, in one transaction: the first MOST of them, the
         result says how far. Raises StoreError."""
         rows = rows[:MOST]
-        incoming, damaged = self._incoming(rows)
+        incoming, records = await self._prepared(rows)
+        damaged = len(rows) - len(incoming)
         if not incoming:
             return Published(rows[-1][0] if rows else 0, 0, damaged, 0)
-        async with self._answering() as connection, connection.transaction():
+        async with self.answering() as connection, connection.transaction():
             await connection.execute(SQL["lock"])
             await self._partitions(connection, [event for _, event, _ in incoming])
             await connection.execute(SQL["incoming"])
-            await connection.execute(SQL["fill"], *zip(*self._records(incoming), strict=True))
+            await connection.execute(SQL["fill"], *zip(*records, strict=True))
             new = await connection.fetch(SQL["events"])
             refused = await self._consequences(connection, incoming, new) if new else 0
             await connection.execute(SQL["node"], self._node, incoming[-1][0])
@@ -101,63 +90,70 @@ class PostgresContacts:
 
     async def after(self, position: int, limit: int = 1000) -> list[tuple[int, int, bytes]]:
         """Events behind `position`, in order: (position, sequence of its address, line). Raises StoreError."""
-        async with self._answering() as connection:
+        async with self.answering() as connection:
             rows = await connection.fetch(SQL["after"], position, min(limit, MOST))
         return [(row["position"], row["sequence"], row["body"].encode()) for row in rows]
 
     async def changes(self, cursor: str = "", limit: int = MOST) -> tuple[list[Change], str]:
-        """What anybody changed in the suppression table since `cursor` ("": ever), and the cursor behind it. Raises StoreError."""
-        transaction, _, identity = (cursor or "0:").partition(":")
-        async with self._answering() as connection:
-            rows = await connection.fetch(SQL["changes"], transaction, identity, min(limit, MOST))
-        found = [change for row in rows if (change := _change(row)) is not None]
-        return found, f"{rows[-1]['changed']}:{rows[-1]['id']}" if rows else cursor
+        """What anybody changed in the suppression table since `cursor` ("": ever), and the cursor behind it. Raises StoreError.
 
-    async def close(self) -> None:
-        """Give the connection up."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
+        The cursor stays behind the oldest transaction that runs. What was committed beyond it is given at once all the same, and once more
+        when the cursor passes it: one who holds a transaction open for long delays nobody else's entries.
+        """
+        async with self.answering() as connection:
+            behind = await self._of_this_history(connection, _place(cursor))
+            rows = await connection.fetch(SQL["changes"], *behind, min(limit, MOST))
+            after = (rows[-1]["changed"], rows[-1]["id"]) if rows else behind
+            early = []
+            if len(rows) < min(limit, MOST):
+                early = await connection.fetch(SQL["early"], *max(after, self._ahead, key=_order), min(limit, MOST))
+                self._ahead = (early[-1]["changed"], early[-1]["id"]) if early else self._ahead
+        found = [change for row in (*rows, *early) if (change := _change(row)) is not None]
+        return found, ":".join(after) if rows or behind == _START else cursor
+
+    async def _of_this_history(self, connection: Any, place: tuple[str, str]) -> tuple[str, str]:
+        """`place`, or the start where this database has never come so far: it was restored from a backup, or is another one."""
+        if not self._same_history:
+            newest = await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+            if int(place[0]) > int(newest):
+                return _START
+            self._same_history = True
+        return place
 
     # -- a batch
 
-    def _incoming(self, rows: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, Event, bytes]], int]:
+    async def _prepared(self, rows: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, Event, bytes]], list[tuple[Any, ...]]]:
+        """The events in `rows` and their records. The loop turns between slices: mail goes on."""
         incoming: list[tuple[int, Event, bytes]] = []
-        damaged = 0
-        for position, line in rows:
-            try:
-                event = unseal(line)
-            except msgspec.DecodeError:
-                damaged += 1
-                continue
-            if _EARLIEST <= event.at < _LATEST and 0 < len(event.id) <= MAX_WORD:
-                incoming.append((position, event, line))
-            else:
-                damaged += 1
-        return incoming, damaged
+        records: list[tuple[Any, ...]] = []
+        for start in range(0, len(rows), SLICE):
+            for position, line in rows[start : start + SLICE]:
+                event = _event(line)
+                if event is not None:
+                    records.append(self._record(len(incoming), position, event, line))
+                    incoming.append((position, event, line))
+            await asyncio.sleep(0)
+        return incoming, records
 
-    def _records(self, incoming: list[tuple[int, Event, bytes]]) -> list[tuple[Any, ...]]:
-        return [
-            (
-                ordinal,
-                _time(event.at),
-                _clean(event.id),
-                _clean(event.node or self._node),
-                position,
-                event.kind.value,
-                _clean(_recipient(event)),
-                _clean(event.account),
-                _clean(event.stream),
-                self._kinds.get(event.stream, ""),
-                _clean(event.campaign),
-                _clean(event.message_id),
-                event.category,
-                event.fault,
-                _NUL.sub(rb"\1\\ufffd", line).decode("utf-8"),
-                event.kind in _ENDED_SOFT and event.fault == "recipient" and not event.hard,
-            )
-            for ordinal, (position, event, line) in enumerate(incoming)
-        ]
+    def _record(self, ordinal: int, position: int, event: Event, line: bytes) -> tuple[Any, ...]:
+        return (
+            ordinal,
+            _time(event.at),
+            _clean(event.id),
+            _clean(event.node or self._node),
+            position,
+            event.kind.value,
+            _clean(_recipient(event)),
+            _clean(event.account),
+            _clean(event.stream),
+            self._kinds.get(event.stream, ""),
+            _clean(event.campaign),
+            _clean(event.message_id),
+            event.category,
+            event.fault,
+            _NUL.sub(rb"\1\\ufffd", line).decode("utf-8"),
+            event.kind in _ENDED_SOFT and event.fault == "recipient" and not event.hard,
+        )
 
     async def _partitions(self, connection: Any, events: list[Event]) -> None:
         """A partition for every month that is needed, made beside the first event of it."""
@@ -224,39 +220,28 @@ class PostgresContacts:
             return False
         return True
 
-    @contextlib.asynccontextmanager
-    async def _answering(self) -> AsyncIterator[Any]:
-        """The connection, made anew after trouble. Every way in which it can fail is a StoreError, and gives the connection up."""
-        try:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(self._dsn, timeout=CONNECT_WITHIN, command_timeout=ANSWER_WITHIN)
-            yield self._connection
-        except _TROUBLE as error:
-            self._months.clear()
-            await self.close()
-            raise StoreError(f"contact database: {type(error).__name__}: {_without(self._dsn, str(error))}") from error
-        except BaseException:
-            await self.close()  # cancelled in the middle: nobody knows what the connection was about to say
-            raise
 
-
-_TROUBLE = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what asyncpg says when a connection breaks between two of its steps
-    OSError,
-    TimeoutError,
-    ValueError,
-)
 _FOR_EVER = frozenset({"22", "23", "42", "P0", "21", "0A", "44"})
 """Classes of SQLSTATE that a second try does not heal: data, constraints, syntax and names, RAISE in a function."""
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Number and text of every migration, in order."""
-    folder = resources.files("contacts").joinpath("sql")
-    names = sorted(file.name for file in folder.iterdir() if re.fullmatch(r"\d{4}_[a-z_]+\.sql", file.name))
-    return [(int(name[:4]), folder.joinpath(name).read_text("utf-8")) for name in names]
+def _event(line: bytes) -> Event | None:
+    """The event in `line`; None for what is none, or could not be filed."""
+    try:
+        event = unseal(line)
+    except msgspec.DecodeError:
+        return None
+    return event if _EARLIEST <= event.at < _LATEST and 0 < len(event.id) <= MAX_WORD else None
+
+
+def _place(cursor: str) -> tuple[str, str]:
+    """Transaction and entry of a cursor."""
+    transaction, _, identity = (cursor or "0:").partition(":")
+    return transaction, identity
+
+
+def _order(place: tuple[str, str]) -> tuple[int, str]:
+    return int(place[0]), place[1]
 
 
 def _month(year: int, month: int) -> str:
@@ -317,8 +302,3 @@ _SAME_NAMES = [
     "message_id",
     "batch",
 ]
-
-
-def _without(secret: str, text: str) -> str:
-    """`text` without the address of the database, which may hold a password."""
-    return text.replace(secret, "…")[:500]

@@ -2,8 +2,9 @@
 
 Each goes on for ever and outlives every failure of the database: every failed try is told, and the end of trouble; tries are spaced by a
 growing wait with jitter, and the event log keeps what has not gone out. Nothing here waits for anything but its own road, so mail flows.
+A schema that is not of our version is such a failure: nothing is published into it until somebody migrates.
 
-It does not trim the event log: whoever owns it asks `position` and keeps what is behind it.
+It does not trim the event log: whoever owns it is told what arrived (`moved`) and keeps what is behind.
 """
 
 import asyncio
@@ -15,22 +16,19 @@ from contacts.postgres import Published
 from contacts.suppression import Change
 from contacts.trouble import StoreError
 
-PAGE = 1_000
-"""Events of one transaction."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 IDLE = 0.2
-"""Seconds before an empty log is looked at again, unless somebody calls `wake`."""
+"""Seconds before an empty log is looked at again."""
 LOOK = 1.0
-"""Seconds between two looks into the suppression table: entries of others are here within two."""
+"""Seconds between two looks into the suppression table where nothing is told: entries of others are here within two."""
+PAGE = 1_000
+"""Changes that are taken in together."""
 
 Rows = Sequence[tuple[int, bytes]]
 
 
 class Publishes(Protocol):
     """`contacts.postgres.PostgresContacts`, as far as the way out needs it."""
-
-    async def migrate(self) -> list[int]:
-        """Bring the schema up to date."""
 
     async def publish(self, rows: Rows) -> Published:
         """Put rows into the database. Raises StoreError."""
@@ -41,6 +39,12 @@ class Changes(Protocol):
 
     async def changes(self, cursor: str, limit: int) -> tuple[list[Change], str]:
         """What changed since `cursor`, and the cursor behind it. Raises StoreError."""
+
+    def listen(self) -> None:
+        """Be told of changes."""
+
+    async def changed(self, within: float) -> None:
+        """Wait for a change, or so many seconds."""
 
 
 class Waiting:
@@ -63,61 +67,53 @@ class Waiting:
 
 
 class WayOut:
-    """Events to the database. `page(after, limit)` reads the event log; `told` hears of trouble (its text) and of its end (None)."""
+    """Events to the database. `page(after)` reads the event log; `moved` hears what a batch did; `told` of trouble (its text) and of its
+    end (None). Ends in order when `stopping` is set: what is in the log goes out first, unless the database is away."""
 
     def __init__(
         self,
         database: Publishes,
-        page: Callable[[int, int], Awaitable[Rows]],
+        page: Callable[[int], Rows],
+        moved: Callable[[Published], None],
         told: Callable[[str | None], None],
         chance: random.Random,
         position: int = 0,
     ) -> None:
         self.position = position
         """Everything up to here is in the database."""
-        self.damaged = 0
-        self.refused = 0
-        self._database, self._page, self._told = database, page, told
+        self.stopping = asyncio.Event()
+        self._database, self._page, self._moved, self._told = database, page, moved, told
         self._waiting = Waiting(chance)
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """There are new events."""
-        self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        migrated = False
+        """Until `stopping`, or cancelled."""
         while True:
-            try:
-                if not migrated:
-                    await self._database.migrate()
-                    migrated = True
-                rows = await self._page(self.position, PAGE)
-                if rows:
-                    self._took(await self._database.publish(rows))
-            except StoreError as error:
-                wait = self._waiting.again()
-                self._told(str(error))
-                await asyncio.sleep(wait)
+            last = self.stopping.is_set()
+            rows = self._page(self.position)
+            if not rows:
+                if last:
+                    return
+                await self._rest(IDLE)
                 continue
+            try:
+                done = await self._database.publish(rows)
+            except StoreError as error:
+                self._told(str(error))
+                if last:
+                    return
+                await self._rest(self._waiting.again())
+                continue
+            self.position = max(self.position, done.position)
+            self._moved(done)
             if self._waiting.succeeded():
                 self._told(None)
-            if not rows:
-                await self._rest()
 
-    def _took(self, done: Published) -> None:
-        self.position = max(self.position, done.position)
-        self.damaged += done.damaged
-        self.refused += done.refused
-
-    async def _rest(self) -> None:
+    async def _rest(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(IDLE):
-                await self._wake.wait()
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
         except TimeoutError:
             pass
-        self._wake.clear()
 
 
 async def way_back(
@@ -129,10 +125,11 @@ async def way_back(
 ) -> None:
     """Changes of others into the view, until cancelled: `take` is `SuppressionStore.replicate` in the thread that writes."""
     waiting = Waiting(chance)
+    database.listen()
     while True:
         try:
             found, behind = await database.changes(cursor, PAGE)
-            if behind != cursor:
+            if found or behind != cursor:
                 await take(found, behind)
                 cursor = behind
         except StoreError as error:
@@ -143,4 +140,4 @@ async def way_back(
         if waiting.succeeded():
             told(None)
         if not found:
-            await asyncio.sleep(LOOK)
+            await database.changed(LOOK)

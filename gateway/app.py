@@ -25,7 +25,7 @@ from contacts.suppression import Policy, Rules
 from gateway.admin.console import Console
 from gateway.admin.http.start import ApiDoor
 from gateway.admin.server import ControlServer
-from gateway.calls import Closed, Message, Permit
+from gateway.calls import Message, Permit
 from gateway.compose.composer import REMEMBERED, Composer
 from gateway.compose.domains import Domains
 from gateway.compose.keyring import TOKEN_FILE, Keyring, KeyringError, load_keyring, load_token_keys
@@ -33,6 +33,7 @@ from gateway.compose.return_path import return_path
 from gateway.core.clock import SteadyClock
 from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
+from gateway.core.permitted import route_of
 from gateway.core.reporting import Reporting
 from gateway.core.snapshot import Snapshot
 from gateway.core.space import Space
@@ -40,7 +41,7 @@ from gateway.core.suppressions import Suppressions
 from gateway.delivery.hand import IN_HAND
 from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
-from gateway.delivery.route import Route, Router, Unroutable
+from gateway.delivery.route import Router
 from gateway.delivery.session import run_session
 from gateway.delivery.watcher import SessionWatcher
 from gateway.doors.certificates import problems as certificate_problems
@@ -50,6 +51,7 @@ from gateway.observe import lines, log
 from gateway.observe.health import Health
 from gateway.observe.http import StatusServer
 from gateway.observe.metrics import Bound, Metrics
+from gateway.publishing.publishing import Publishing
 from gateway.spool.port import Note, SpoolError
 from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.writer import Writer
@@ -124,6 +126,8 @@ class Gateway:
         found = self.core.recovered
         self.recovery_seconds = time.monotonic() - begun
         self.contacts.reconcile(found.position)
+        self.publishing = Publishing(settings, self.core.outbox, self.contacts, self.metrics, self._condition, self._clock, self._random)
+        self.core.outbox.on_close, self.space.also = self.publishing.close, self.publishing.room
         log.recovered(found.epoch, found.clean, found.returned, len(found.flows), self.recovery_seconds)
         self.door = SubmissionDoor(
             settings,
@@ -137,7 +141,15 @@ class Gateway:
         self.console = Console(self.core, self.contacts, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
         self.api = ApiDoor(settings, self.console, log.commanded, log.command_failed, log.bug)
-        self.snapshot = Snapshot(self.core, self.metrics, self.health.conditions, self._spool_octets, self._extra_bounds, self.health.beat)
+        self.snapshot = Snapshot(
+            self.core,
+            self.metrics,
+            self.health.conditions,
+            self._spool_octets,
+            self._extra_bounds,
+            self.publishing.gauges,
+            self.health.beat,
+        )
         self._status: StatusServer | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -186,7 +198,7 @@ class Gateway:
 
     def _session(self, engine: Engine) -> Session:
         async def session(permit: Permit) -> None:
-            route = await self._route(permit, engine)
+            route = await route_of(permit, engine, self.router)
             if route is None:
                 return
             await run_session(
@@ -203,23 +215,6 @@ class Gateway:
             )
 
         return session
-
-    async def _route(self, permit: Permit, engine: Engine) -> Route | None:
-        """The hosts a permit is for. Keys outlive a restart and the router's memory does not: then a waiting delivery's domain is asked."""
-        key = permit.opening.route
-        route = self.router.by_key(key)
-        domain = engine.waiting_domain(key) if route is None else None
-        if route is not None or domain is None:
-            return route
-        routing = await self.router.route(domain)
-        match routing:
-            case Route() if routing.key == key:
-                return routing
-            case Route():
-                engine.unroute(key)
-            case Unroutable(outcome):
-                engine.closed(Closed(permit.id, outcome))
-        return None
 
     def _on_broken(self, error: SpoolError) -> None:
         log.commit_failed("broken", str(error))
@@ -287,6 +282,7 @@ class Gateway:
             "connections": self.core.engine.connections,
             "held": len(self.core.held),
             "events_waiting": self.core.outbox.backlog,
+            **self.publishing.status(),
         }
 
     # Life.
@@ -298,6 +294,7 @@ class Gateway:
         log.started(gateway_version(), settings.gateway.node, self.hostname, str(self.data), config)
         self.core.start()
         await self.core.outbox.caught_up()
+        self.publishing.start()
         if settings.http.address is not None:
             host, _, port = settings.http.address.rpartition(":")
             try:
@@ -371,6 +368,7 @@ class Gateway:
         if self.broken is None:
             self.core.committer.note(Note(LEDGER, self.controller.export(self._clock(), 0.0)))
         clean = await self.core.close(grace if self.broken is None else 0.0)
+        await self.publishing.close()
         await self.router.close()
         await self.resolver.close()
         self.composer.close()

@@ -14,6 +14,7 @@ import typer
 
 from config.load import Configuration
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
+from gateway.commands.database import database_trouble, db
 from gateway.commands.judgement import bounce, fbl
 from gateway.commands.keys import account, apikey, dkim
 from gateway.commands.queue import lanes, queue
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(queue, name="queue")
 app.add_typer(lanes, name="lanes")
 app.add_typer(suppression, name="suppression")
+app.add_typer(db, name="db")
 app.add_typer(dkim, name="dkim")
 app.add_typer(account, name="account")
 app.add_typer(apikey, name="apikey")
@@ -99,7 +101,7 @@ def check(
         fail("\n".join(unusable), CONFIG)
     for line in summary(settings, path):
         typer.echo(line)
-    found = [*warnings(settings), *keyring.warnings, *missing_addresses(settings)]
+    found = [*warnings(settings), *keyring.warnings, *missing_addresses(settings), *database_trouble(settings)]
     for warning in found:
         typer.echo(f"warning: {warning}", err=True)
     if found and strict:

@@ -37,6 +37,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"compose"}),
     frozenset({"doors", "delivery"}),
     frozenset({"core"}),
+    frozenset({"publishing"}),
     frozenset({"admin"}),
     frozenset({"app"}),
     frozenset({"process"}),

@@ -97,3 +97,12 @@ SELECT id, address, reason, scope, account, stream, list, origin, evidence, extr
 FROM mailwright.suppression
 WHERE (changed, id) > ($1::text::xid8, $2) AND changed < pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY changed, id LIMIT $3
+
+-- name: early
+-- What was committed beyond the oldest running transaction; the cursor does not pass it.
+SELECT id, address, reason, scope, account, stream, list, origin, evidence, extract(epoch FROM created)::float8 AS created,
+       coalesce(extract(epoch FROM expires), 0)::float8 AS expires, code, enhanced, diagnostic, campaign, message_id, batch,
+       extract(epoch FROM removed)::float8 AS removed, changed::text AS changed
+FROM mailwright.suppression
+WHERE (changed, id) > ($1::text::xid8, $2) AND changed >= pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY changed, id LIMIT $3

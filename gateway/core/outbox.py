@@ -1,8 +1,8 @@
-"""The outbox's readers: events go from the spool to a rotating NDJSON file and to the suppression view on disk, in commit order.
+"""The outbox and its first reader: events go from the spool to a rotating NDJSON file and to the suppression view on disk, in commit order.
 
 At least once with stable ids: the position reached is kept in the spool as a note, the file is synced before the position moves, and
-after a crash the lines already in the file behind the position are recognised and not written again. Outbox rows that every reader has
-passed go.
+after a crash the lines already in the file behind the position are recognised and not written again. Other readers (`add`) have a position
+of their own, and say when it is on disk (`reached`); an outbox row goes when every reader has passed it.
 
 Bad days: a file that cannot be written leaves the events in the outbox; the trouble is told once, tried again with growing pauses, and
 nothing else waits for it.
@@ -10,7 +10,7 @@ nothing else waits for it.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from config.settings import Events
@@ -105,6 +105,9 @@ class Outbox:
         self._catch_up = catch_up
         self._file = None if settings.file is None else EventFile(folder / settings.file, settings.rotate_size, settings.rotate_keep)
         self._position = int(spool.note(POSITION) or b"0")
+        self._readers: dict[str, int] = {}
+        self.on_close: Callable[[], Awaitable[None]] | None = None
+        """Ends the other readers; called when the last event is on disk."""
         self._seen: set[str] = set() if self._file is None else self._file.last_ids(2 * PAGE)
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -114,6 +117,36 @@ class Outbox:
     def backlog(self) -> int:
         """Events on disk that are not in the file yet."""
         return max(0, self._committer.position - self._position)
+
+    @property
+    def newest(self) -> int:
+        """Position of the newest event on disk."""
+        return self._committer.position
+
+    def add(self, reader: str, position: int) -> None:
+        """Keep what is behind `position` for this reader. Before `start`."""
+        self._readers[reader] = position
+
+    def page(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Events after a position, `limit` at most; the disk is not asked when there are none."""
+        return self._spool.events(after, limit) if after < self._committer.position else []
+
+    def reached(self, reader: str, position: int) -> None:
+        """This reader has everything up to `position`, and has written down so, or does so in the same commit."""
+        self._readers[reader] = max(self._readers[reader], position)
+        self._trim()
+
+    def note(self, reader: str) -> int:
+        """Where a reader was that keeps its position here."""
+        return int(self._spool.note(f"outbox.{reader}") or b"0")
+
+    def noted(self, reader: str, position: int) -> None:
+        """`reached`, for a reader that keeps its position here."""
+        self._committer.note(Note(f"outbox.{reader}", b"%d" % position))
+        self.reached(reader, position)
+
+    def _trim(self) -> None:
+        self._committer.published(min(self._position, *self._readers.values()) if self._readers else self._position)
 
     def start(self) -> None:
         """Begin to publish."""
@@ -128,6 +161,8 @@ class Outbox:
         if self._task is not None:
             self._stop.set()
             await self._task
+        if self.on_close is not None:
+            await self.on_close()
 
     async def _run(self) -> None:
         pause = PAUSE
@@ -163,7 +198,7 @@ class Outbox:
         self._on_published(len(lines))
         self._position = page[-1][0]
         self._committer.note(Note(POSITION, b"%d" % self._position))
-        self._committer.published(self._position)
+        self._trim()
         if len(page) == PAGE:
             # Many at once: the position goes to disk with them, so that a crash finds behind it no more than the file's end can tell.
             await self._committer.flush()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gateway.core.core import Core
 from gateway.core.resting import RestingLanes
-from gateway.observe.metrics import Bound, LaneGauge, Metrics, QueueView, View
+from gateway.observe.metrics import Bound, LaneGauge, Metrics, QueueView, SinkGauge, View
 from gateway.spool.port import FlowCount, SpoolError
 
 EVERY = 5.0
@@ -27,6 +27,7 @@ class Snapshot:
         conditions: Callable[[], dict[str, bool]],
         spool_octets: Callable[[], dict[str, float]],
         extra_bounds: Callable[[], list[Bound]],
+        sinks: Callable[[], list[SinkGauge]],
         beat: Callable[[], None],
     ) -> None:
         self._core = core
@@ -34,6 +35,7 @@ class Snapshot:
         self._conditions = conditions
         self._spool_octets = spool_octets
         self._extra_bounds = extra_bounds
+        self._sinks = sinks
         self._beat = beat
         self._forgot = core.ports.monotonic()
         self._resting = RestingLanes()
@@ -89,7 +91,7 @@ class Snapshot:
             ],
             bounds=self._bounds() + self._extra_bounds(),
             spool=self._spool_octets(),
-            waiting={"ndjson": float(core.outbox.backlog)},
+            sinks=[SinkGauge("ndjson", core.outbox.backlog), *self._sinks()],
             conditions=self._conditions(),
         )
 

@@ -1,7 +1,8 @@
 """Free space on the spool's disk: below the configured least, new mail is refused and the condition `disk` says so.
 
-`left` is asked for each message and looks at the disk at most once a second; `look` is for the keeper's round, so that a gateway to which
-no client comes, because it was not ready, becomes ready again. A folder that cannot be looked at counts as full.
+`also` is another bound that counts as space (the outbox's). `left` is asked for each message and looks at the disk at most once a second;
+`look` is for the keeper's round, so that a gateway to which no client comes, because it was not ready, becomes ready again. A folder that
+cannot be looked at counts as full.
 """
 
 import shutil
@@ -24,6 +25,7 @@ class Space:
         self._minimum = minimum
         self._tell = tell
         self._monotonic = monotonic
+        self.also: Callable[[], bool] = lambda: True
         self._looked = float("-inf")
         self._left = True
 
@@ -40,6 +42,7 @@ class Space:
             free = shutil.disk_usage(self._folder).free
         except OSError:
             free = -1
-        self._left = free >= self._minimum()
-        self._tell("disk", None if self._left else "less free space than spool.minimum_free")
-        return self._left and free >= ROOM
+        enough = free >= self._minimum()
+        self._tell("disk", None if enough else "less free space than spool.minimum_free")
+        self._left = enough and self.also()
+        return enough and free >= ROOM

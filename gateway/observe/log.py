@@ -281,6 +281,26 @@ def publishing_failed(sink: str, error: str, waiting: int) -> None:
     lines.warning("publishing failed", sink=sink, error=cut(error), waiting=waiting)
 
 
+def publishing_well(sink: str, seconds: float, waiting: int) -> None:
+    """A sink that failed takes events again; `waiting` of them are on disk."""
+    lines.info("publishing again", sink=sink, failed_for=round(seconds, 1), waiting=waiting)
+
+
+def events_passed_over(sink: str, events: int) -> None:
+    """A sink is so far behind that the bound of the outbox was reached: it does not get its oldest events."""
+    lines.error("events passed over", sink=sink, events=events)
+
+
+def dead_letter(sink: str, letter: str, events: int, why: str) -> None:
+    """A request to a webhook was given up; `mailwright webhook dead` lists it, `replay` sends it again."""
+    lines.error("dead letter", sink=sink, letter=letter, events=events, why=cut(why))
+
+
+def statements_refused(count: int) -> None:
+    """Your own statements that the contact database refused; `mailwright.refused_statement` there says for which events and why."""
+    lines.warning("statements refused", count=count)
+
+
 def commanded(name: str, arguments: dict[str, Any], result: str) -> None:
     """An operator's command changed something. `result` is how many deliveries it touched, or "done"."""
     given = {key: value for key, value in arguments.items() if value}

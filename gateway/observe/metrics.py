@@ -69,6 +69,15 @@ DEFINITIONS: tuple[Definition, ...] = (
         "mailwright_commit_failures_total", "counter", "Commits that failed: `full` wrote nothing, `broken` is unknown.", ("result",)
     ),
     Definition("mailwright_events_published_total", "counter", "Events written to a sink.", ("sink",)),
+    Definition("mailwright_events_failures_total", "counter", "Tries to write events to a sink that failed.", ("sink",)),
+    Definition(
+        "mailwright_events_lost_total",
+        "counter",
+        "Events a sink did not get: `dead` became dead letters, `bound` were passed over at events.waiting, `damaged` are no events.",
+        ("sink", "why"),
+    ),
+    Definition("mailwright_statements_refused_total", "counter", "Your own statements that the contact database refused for one event."),
+    Definition("mailwright_replica_changes_total", "counter", "Changes of the suppression table taken into this gateway's view."),
     Definition("mailwright_reloads_total", "counter", "Reloads of the configuration.", ("result",)),
     Definition("mailwright_log_lines_dropped_total", "counter", "Log lines dropped because standard error did not take them."),
     Definition("mailwright_queue_deliveries", "view", "Deliveries in the queue, on disk.", ("provider", "state")),
@@ -81,6 +90,12 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition("mailwright_bound_limit", "view", "The bound of the same.", ("bound",)),
     Definition("mailwright_spool_octets", "view", "Sizes of the spool: database, wal, free space of its disk.", ("part",)),
     Definition("mailwright_events_waiting", "view", "Events on disk that a sink has not taken yet.", ("sink",)),
+    Definition("mailwright_events_oldest_seconds", "view", "Age of the oldest event that a sink has not taken.", ("sink",)),
+    Definition(
+        "mailwright_events_caught_up_ratio", "view", "How much of its largest backlog, since it last had none, a sink has taken.", ("sink",)
+    ),
+    Definition("mailwright_events_failing", "view", "1 while the last try of a sink failed; `mailwright status` says why.", ("sink",)),
+    Definition("mailwright_dead_letters", "view", "Requests to a webhook that were given up and are kept.", ("sink",)),
     Definition("mailwright_condition_broken", "view", "1 while a condition of /readyz is broken.", ("condition",)),
 )
 
@@ -113,6 +128,17 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
     limit: float
 
 
+class SinkGauge(msgspec.Struct, frozen=True, gc=False):
+    """One road of events. `oldest` in seconds; `caught_up` from 0 to 1."""
+
+    name: str
+    waiting: int
+    oldest: float = 0.0
+    caught_up: float = 1.0
+    failing: bool = False
+    dead: int = 0
+
+
 class View(msgspec.Struct, frozen=True):
     """What the core sees of itself, replaced as a whole."""
 
@@ -120,8 +146,7 @@ class View(msgspec.Struct, frozen=True):
     lanes: list[LaneGauge] = []
     bounds: list[Bound] = []
     spool: dict[str, float] = {}
-    waiting: dict[str, float] = {}
-    """Events not yet taken, by sink."""
+    sinks: list[SinkGauge] = []
     conditions: dict[str, bool] = {}
     """True: broken."""
 
@@ -239,6 +264,22 @@ class Metrics:
         """Events reached a sink."""
         self._child("mailwright_events_published_total", sink).inc(events)
 
+    def publishing_failed(self, sink: str) -> None:
+        """A try to write events to a sink failed."""
+        self._child("mailwright_events_failures_total", sink).inc()
+
+    def events_lost(self, sink: str, why: str, events: int) -> None:
+        """A sink does not get these: `dead`, `bound` or `damaged`."""
+        self._child("mailwright_events_lost_total", sink, why).inc(events)
+
+    def statements_refused(self, count: int) -> None:
+        """The contact database refused statements of the customer's."""
+        self._child("mailwright_statements_refused_total").inc(count)
+
+    def replicated(self, changes: int) -> None:
+        """Changes of the suppression table are in the view."""
+        self._child("mailwright_replica_changes_total").inc(changes)
+
     def reloaded(self, result: str) -> None:
         """The configuration was read again: `ok` or `refused`."""
         self._child("mailwright_reloads_total", result).inc()
@@ -283,6 +324,10 @@ def _rows(view: View) -> dict[str, list[tuple[tuple[str, ...], float]]]:
         "mailwright_bound_used": [((one.name,), one.used) for one in view.bounds],
         "mailwright_bound_limit": [((one.name,), one.limit) for one in view.bounds],
         "mailwright_spool_octets": [((part,), value) for part, value in view.spool.items()],
-        "mailwright_events_waiting": [((sink,), value) for sink, value in view.waiting.items()],
+        "mailwright_events_waiting": [((one.name,), float(one.waiting)) for one in view.sinks],
+        "mailwright_events_oldest_seconds": [((one.name,), one.oldest) for one in view.sinks],
+        "mailwright_events_caught_up_ratio": [((one.name,), one.caught_up) for one in view.sinks],
+        "mailwright_events_failing": [((one.name,), float(one.failing)) for one in view.sinks],
+        "mailwright_dead_letters": [((one.name,), float(one.dead)) for one in view.sinks if one.name.startswith("webhook:")],
         "mailwright_condition_broken": [((name,), float(broken)) for name, broken in view.conditions.items()],
     }

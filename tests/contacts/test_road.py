@@ -6,6 +6,7 @@ import random
 import pytest
 
 import contacts.road
+from contacts.migration import migrate
 from contacts.postgres import PostgresContacts
 from contacts.road import LONGEST_WAIT, Waiting, WayOut, way_back
 from contacts.store import SuppressionStore
@@ -43,10 +44,9 @@ async def crash_and_come_back(postgres, folder):
             number = len(log) + 1
             one = Event(id=f"d{number}.1", kind=EventKind.DELIVERED, at=NOW + number, recipient=f"p{number % 5}@example.org", node="n1")
             log.append((number, seal(one)))
-        out.wake()
 
-    async def page(after, limit):
-        return log[after : after + min(limit, 40)]
+    def page(after):
+        return log[after : after + 40]
 
     async def reaches(condition):
         async with asyncio.timeout(60):
@@ -60,7 +60,9 @@ async def crash_and_come_back(postgres, folder):
     async def take(changes, cursor):
         return await asyncio.to_thread(store.replicate, changes, cursor)
 
-    out = WayOut(database, page, told.append, chance)
+    async with database.answering(checked=False) as connection:
+        await migrate(connection)
+    out = WayOut(database, page, lambda done: None, told.append, chance)
     tasks = [asyncio.create_task(out.run()), asyncio.create_task(way_back(back, "", take, told.append, chance))]
     happens(100)
     await reaches(lambda: out.position >= 60)

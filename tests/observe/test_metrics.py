@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from gateway.observe.metrics import DEFINITIONS, Bound, LaneGauge, Metrics, QueueView, View
+from gateway.observe.metrics import DEFINITIONS, Bound, LaneGauge, Metrics, QueueView, SinkGauge, View
 from gateway.observe.reference import page
 
 
@@ -66,7 +66,7 @@ def test_a_provider_that_left_the_queue_leaves_the_page() -> None:
             lanes=[LaneGauge("s1", "google", connections=2, limit=5, suspended=True)],
             bounds=[Bound("windows", 10, 20_000)],
             spool={"wal": 4096},
-            waiting={"file": 2},
+            sinks=[SinkGauge("file", 2)],
             conditions={"disk": True},
         )
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contacts.statements import statement
+from config.statements import statement
 
 
 def test_names_become_parameters_and_nothing_else_does():

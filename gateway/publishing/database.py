@@ -1,0 +1,110 @@
+"""The road to the contact database: events go out in batches, what others wrote into the suppression table comes back into the view.
+
+Two connections, two tasks, beside the mail loop: a batch is read, prepared in slices and sent without blocking it. How far the events have
+come is a note in the spool, written with the next commit: after a crash some are sent again, and PostgreSQL knows their ids. Entries of an
+import follow its event before the position moves on, since they are no events themselves.
+
+Bad days: while the database is away, or has a schema of another version, events stay in the outbox, both tasks try again with growing
+waits, and mail flows. A stop waits a few seconds for what is still to go out, unless the database is away.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from config.settings import Settings
+from config.statements import statement
+from contacts.postgres import PostgresContacts, Published
+from contacts.road import Rows, WayOut, way_back
+from contacts.store import SuppressionStore
+from contacts.suppression import Change
+from gateway.core.outbox import Outbox
+from gateway.observe import log
+from gateway.observe.metrics import Metrics
+from gateway.publishing.sink import Sink
+from mail.event import unseal
+
+NAME = "postgres"
+BACK = "suppression"
+"""Name of the way back in the metrics."""
+STOP_WITHIN = 5.0
+"""Seconds that a stop waits for events to go out."""
+
+
+def connection_of(settings: Settings) -> PostgresContacts:
+    """A connection to the configured contact database."""
+    kinds: dict[str, str] = {stream.name: stream.kind for stream in settings.stream}
+    made = [statement(kind, text) for kind, texts in settings.contacts.statements.items() for text in texts]
+    assert settings.contacts.database is not None
+    return PostgresContacts(settings.contacts.database, settings.gateway.node, kinds, made)
+
+
+class DatabaseRoad:
+    """Both directions for one gateway."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        store: SuppressionStore,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        chance: random.Random,
+    ) -> None:
+        self._batch = settings.contacts.batch
+        self._outbox, self._store, self._metrics = outbox, store, metrics
+        position = outbox.note(NAME)
+        outbox.add(NAME, position)
+        self.out = Sink(NAME, position, lambda: outbox.newest, metrics, clock)
+        self.back = Sink(BACK, 0, lambda: 0, metrics, clock)
+        self._databases = (connection_of(settings), connection_of(settings))
+        self._way_out = WayOut(self._databases[0], self._page, self._moved, self.out.told, chance, position)
+        self._chance = chance
+        self._thread = ThreadPoolExecutor(1, "replica")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        loop = asyncio.get_running_loop()
+        back = way_back(self._databases[1], self._store.replica_cursor, self._take, self.back.told, self._chance)
+        self._tasks = [loop.create_task(self._way_out.run(), name="contacts-out"), loop.create_task(back, name="contacts-back")]
+
+    async def close(self) -> None:
+        """Send what is left while the database takes it, then end."""
+        self._way_out.stopping.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=STOP_WITHIN)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for database in self._databases:
+            await database.close()
+        self._thread.shutdown()
+
+    def _page(self, after: int) -> Rows:
+        rows = self._outbox.page(after, self._batch)
+        self.out.oldest_at = _time_of(rows[0][1]) if rows else 0.0
+        return rows
+
+    def _moved(self, done: Published) -> None:
+        self.out.reached(done.position, done.new)
+        self._outbox.noted(NAME, done.position)
+        if done.damaged:
+            self._metrics.events_lost(NAME, "damaged", done.damaged)
+        if done.refused:
+            self._metrics.statements_refused(done.refused)
+            log.statements_refused(done.refused)
+
+    async def _take(self, changes: list[Change], cursor: str) -> None:
+        """In a thread of its own: the file is synced."""
+        news = await asyncio.get_running_loop().run_in_executor(self._thread, self._store.replicate, changes, cursor)
+        self._metrics.replicated(news)
+
+
+def _time_of(line: bytes) -> float:
+    """When an event happened; 0 for what is none."""
+    try:
+        return unseal(line).at
+    except ValueError:
+        return 0.0

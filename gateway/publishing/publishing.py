@@ -1,0 +1,67 @@
+"""All roads that events leave by besides the file: what is configured is built, started, watched and stopped here.
+
+With nothing configured there is nothing: no task, no connection, no file. The disk that waiting events take is bounded by `events.waiting`:
+when the contact database is so far behind, `room` says no and new mail is answered 452, because what it has not got cannot be had again;
+a webhook endpoint that is so far behind loses its oldest events, which are counted, because one slow receiver must not stop mail.
+"""
+
+import random
+from collections.abc import Callable
+
+from config.settings import Settings
+from contacts.store import SuppressionStore
+from gateway.core.outbox import Outbox
+from gateway.observe.metrics import Metrics, SinkGauge
+from gateway.publishing.database import DatabaseRoad
+from gateway.publishing.sink import Sink
+
+CONDITION = "events-backlog"
+
+
+class Publishing:
+    """`condition` takes a condition of /readyz and why it is broken, or None."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        store: SuppressionStore,
+        metrics: Metrics,
+        condition: Callable[[str, str | None], None],
+        clock: Callable[[], float],
+        chance: random.Random,
+    ) -> None:
+        self._bound = settings.events.waiting
+        self._condition = condition
+        self._database: DatabaseRoad | None = None
+        if settings.contacts.database is not None:
+            self._database = DatabaseRoad(settings, outbox, store, metrics, clock, chance)
+
+    def start(self) -> None:
+        """Begin."""
+        if self._database is not None:
+            self._database.start()
+
+    async def close(self) -> None:
+        """End, with as much sent as goes quickly."""
+        if self._database is not None:
+            await self._database.close()
+
+    def room(self) -> bool:
+        """Whether the outbox may grow."""
+        if self._database is None:
+            return True
+        full = self._database.out.waiting >= self._bound
+        self._condition(CONDITION, "the contact database is behind by events.waiting events" if full else None)
+        return not full
+
+    def gauges(self) -> list[SinkGauge]:
+        """For the metrics."""
+        return [sink.gauge() for sink in self._sinks()]
+
+    def status(self) -> dict[str, object]:
+        """For `mailwright status`."""
+        return {sink.name: sink.status() for sink in self._sinks()}
+
+    def _sinks(self) -> list[Sink]:
+        return [] if self._database is None else [self._database.out, self._database.back]

