@@ -27,7 +27,8 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     ]
     for listener in settings.listener:
         who = f"{', '.join(listener.trusted_networks)} as {listener.trusted_account}" if listener.trusted_account else "nobody"
-        lines.append(f"listener       {listener.name} on {listener.address}, TLS {listener.tls}, without password: {who}")
+        proxies = f", behind {', '.join(listener.proxy_networks)}" if listener.proxy_networks else ""
+        lines.append(f"listener       {listener.name} on {listener.address}{proxies}, TLS {listener.tls}, without password: {who}")
     for account in settings.account:
         login = "password" if account.password else "no password"
         lines.append(f"account        {account.name}: {login}, domains {', '.join(account.domains)}, stream {account.stream}")

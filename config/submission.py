@@ -34,6 +34,7 @@ class Limits(Model):
     data_timeout: Duration = Field(1800.0, description="Time a client may take for one message.")
     minimum_rate: Size = Field(512, description="Least octets per second of a message, averaged over its transfer after the first 30 s.")
     session_timeout: Duration = Field(86_400.0, description="Longest life of a connection.")
+    proxy_timeout: Duration = Field(10.0, description="Time a proxy may take to tell its client, from the start of the connection.")
 
 
 class Listener(Model):
@@ -51,6 +52,11 @@ class Listener(Model):
     trusted_account: Annotated[str | None, NoneWord] = Field(
         "default", description="The account trusted clients act as; `none`: they must log in."
     )
+    proxy_networks: list[Network] = Field(
+        default=[],
+        description="Networks of proxies (load balancers) before this listener: they must begin with a PROXY header (version 1 or 2), "
+        "and the client it names counts. Nobody else's is believed. A proxy's own address is in no trusted network.",
+    )
     bare_newline: Literal["refuse", "normalise"] = Field("refuse", description="A bare CR or LF in a message: 550 5.6.0, or made CRLF.")
     long_lines: Literal["reencode", "refuse"] = Field("reencode", description="Body lines over 998 octets: re-encoded, or 554 5.6.0.")
     limits: Limits = Field(default_factory=Limits, description="Limits of this listener.")
@@ -61,11 +67,11 @@ class Listener(Model):
             raise ValueError(f'tls = "{self.tls}" needs certificate and key')
         return self
 
-    @field_validator("trusted_networks")
+    @field_validator("trusted_networks", "proxy_networks")
     @classmethod
     def _no_open_relay(cls, networks: list[str]) -> list[str]:
         if any(network.endswith("/0") for network in networks):
-            raise ValueError("a network of everybody would make an open relay; name the networks of your applications")
+            raise ValueError("a network of everybody would make an open relay; name the networks of your applications or proxies")
         return networks
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from config.submission import Limits
 from gateway.doors.accounts import KnownAccount
 from gateway.smtp import replies
 from gateway.smtp.grammar import MailCommand
@@ -153,3 +154,10 @@ def judge_message(moment: Handing) -> Refusal | None:
         if refusal is not None:
             return refusal
     return None
+
+
+def announced_limits(limits: Limits, account: KnownAccount | None) -> str:
+    """The parameters of LIMITS: what the listener takes, and the account where it is known (RFC 9422 section 4). MAILMAX counts MAIL
+    commands and RCPTMAX RCPT commands, good or bad; we count what was accepted, which a client that keeps to them never exceeds."""
+    recipients = limits.recipients if account is None else min(limits.recipients, account.recipients)
+    return f"MAILMAX={limits.messages_per_connection} RCPTMAX={recipients}"

@@ -8,13 +8,11 @@ It decides nothing about mail. When a visitor raises, the client hears 451 4.3.0
 """
 
 import asyncio
-import ssl
-from typing import Protocol, cast
+from typing import cast
 
-from config.submission import Limits
 from gateway.doors import handshake
-from gateway.doors.observer import DoorObserver
-from gateway.doors.visitor import REASONS, Budget, Visitor
+from gateway.doors.owner import Owner, peer_of
+from gateway.doors.visitor import REASONS, Visitor
 from gateway.smtp import replies
 from gateway.smtp.events import NEED_DATA, Aborted, Auth, Content, Event, Mail, Question, Recipient, StartTls
 from gateway.smtp.server import ServerConnection
@@ -27,30 +25,11 @@ RATE_GRACE = 30.0
 LINGER = 30.0  # seconds a closing connection may take to hand over its last reply
 
 
-class Owner(Protocol):
-    """What a connection asks of its listener."""
-
-    name: str
-    limits: Limits
-    budget: Budget
-    observer: DoorObserver
-    implicit_tls: bool
-
-    def arrived(self, connection: "DoorConnection", client: str) -> Visitor | Reply:
-        """Admit the client, or say why not."""
-
-    def left(self, connection: "DoorConnection", client: str) -> None:
-        """It is gone."""
-
-    def tls_context(self) -> ssl.SSLContext:
-        """For a handshake now. Raises OSError."""
-
-
 _QUESTIONS = frozenset((Mail, Recipient, Content, Auth))
 
 
 class DoorConnection(asyncio.Protocol):
-    """One client. Made by its listener for each connection that the loop accepts."""
+    """One client. Made by its listener for each connection that the loop accepts; `client` is its address where a proxy has told it."""
 
     __slots__ = (
         "_client",
@@ -76,13 +55,13 @@ class DoorConnection(asyncio.Protocol):
         "_write_paused_at",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, client: str = "") -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._visitor: Visitor | None = None
         self._smtp: ServerConnection | None = None
-        self._client = ""
+        self._client = client
         self._question: Question | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -102,8 +81,7 @@ class DoorConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self._client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        self._client = self._client or peer_of(transport)
         visitor = self._owner.arrived(self, self._client)
         if isinstance(visitor, Reply):
             self._turn_away(visitor)
@@ -269,10 +247,13 @@ class DoorConnection(asyncio.Protocol):
         assert visitor is not None
         while True:
             while self._question is not None:
-                reply = await self._decided(visitor, self._question)
+                question = self._question
+                reply = await self._decided(visitor, question)
                 self._question = None
                 if reply.code < 400:
                     smtp.accept(reply)
+                    if type(question) is Auth:  # the account has limits of its own
+                        smtp.options = visitor.options(self._tls)
                 else:
                     smtp.refuse(reply)
                 if self._lost:

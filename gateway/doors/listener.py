@@ -14,9 +14,11 @@ from collections.abc import Callable
 
 from config.submission import Listener as ListenerSettings
 from config.submission import ListenerTls
+from gateway.doors.accounts import networks_of
 from gateway.doors.certificates import Certificates, why
 from gateway.doors.connection import DoorConnection
 from gateway.doors.observer import DoorObserver
+from gateway.doors.proxied import Entrance
 from gateway.doors.visitor import Budget, Visitor
 from gateway.smtp import replies
 from mail.reply import Reply
@@ -42,6 +44,7 @@ class Listener:
             self.certificates = Certificates(
                 settings.certificate, settings.key, lambda file, error: observer.certificate(settings.name, str(file), error)
             )
+        self._entrance = Entrance(self, networks_of(settings.proxy_networks)) if settings.proxy_networks else None
         self._welcome = welcome
         self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
@@ -54,8 +57,8 @@ class Listener:
 
     @property
     def open_connections(self) -> int:
-        """How many clients there are."""
-        return len(self._connections)
+        """How many clients there are, those whose proxy has not told them yet among them."""
+        return len(self._connections) + (len(self._entrance.waiting) if self._entrance is not None else 0)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -97,7 +100,8 @@ class Listener:
             self.bind()
         assert self._socket is not None
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: DoorConnection(self), sock=self._socket, backlog=BACKLOG)
+        begin = self._entrance.reader if self._entrance is not None else lambda: DoorConnection(self)
+        self._server = await loop.create_server(begin, sock=self._socket, backlog=BACKLOG)
         if self._stopping:
             self.stop_accepting()
             return
@@ -115,7 +119,7 @@ class Listener:
         self._empty.clear()
         if self._stopping:
             return replies.SHUTTING_DOWN
-        crowded = len(self._connections) > self.limits.connections or self._by_address[client] > self.limits.connections_per_ip
+        crowded = self.open_connections > self.limits.connections or self._by_address[client] > self.limits.connections_per_ip
         visitor = replies.TOO_MANY_CONNECTIONS if crowded else self._welcome(client)
         if isinstance(visitor, Reply):
             self.observer.refused(self.name, client, "", "connect", "connections", visitor)
@@ -133,6 +137,10 @@ class Listener:
             self._empty.set()
         self.observer.left(self.name, client)
 
+    def crowded(self) -> bool:
+        """There is no room for one more connection."""
+        return self._stopping or self.open_connections >= self.limits.connections
+
     def tls_context(self) -> ssl.SSLContext:
         """The context for a new handshake."""
         if self.certificates is None:
@@ -145,6 +153,8 @@ class Listener:
         """End every connection whose time is up at `now` (the loop's time)."""
         for connection in list(self._connections):
             connection.check(now)
+        if self._entrance is not None:
+            self._entrance.sweep(now)
 
     def _sweep_again(self) -> None:
         loop = asyncio.get_running_loop()
@@ -167,6 +177,8 @@ class Listener:
     async def close(self, grace: float) -> None:
         """End every connection: idle ones now, those with a message under way within `grace` seconds."""
         self.stop_accepting()
+        if self._entrance is not None:
+            self._entrance.close()
         for connection in list(self._connections):
             connection.finish(replies.SHUTTING_DOWN)
         with contextlib.suppress(TimeoutError):

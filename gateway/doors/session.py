@@ -11,7 +11,7 @@ from config.submission import Listener as ListenerSettings
 from config.submission import ListenerTls
 from gateway.calls import Committed, Message, Refused, Submission, Wish
 from gateway.doors.accounts import KnownAccount
-from gateway.doors.admission import Addressing, Handing, Refusal, Sending, judge_message, judge_recipient, judge_sender
+from gateway.doors.admission import Addressing, Handing, Refusal, Sending, announced_limits, judge_message, judge_recipient, judge_sender
 from gateway.doors.visitor import command_of
 from gateway.smtp import replies
 from gateway.smtp.events import Auth, Content, Event, Hello, Mail, Question, Recipient, Reset, ServerOptions
@@ -87,19 +87,20 @@ class SubmissionSession:
 
     def options(self, tls_active: bool) -> ServerOptions:
         """What this connection offers now. TLS forgets who logged in before it (RFC 3207 section 4.2)."""
-        if tls_active and self._logged_in:
+        if tls_active and not self._tls and self._logged_in:
             self._logged_in = False
             self.gone()
             if self._by_network is not None:
                 self.enter(self._by_network)
         self._tls = tls_active
-        limits = self._listener.limits
+        limits, account = self._listener.limits, self._current_account()
         return ServerOptions(
             hostname=self._door.hostname,
             message_size=limits.message_size,
             recipients=limits.recipients,
             messages=limits.messages_per_connection,
             errors=limits.errors,
+            limits=announced_limits(limits, account),
             tls_available=self._listener.tls is not ListenerTls.NONE,
             tls_active=tls_active,
             auth_allowed=tls_active or self._trusted,

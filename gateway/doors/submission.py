@@ -101,17 +101,19 @@ class SubmissionDoor:
             self._listeners[listener.name] = listener
 
     def _listener(self, settings: ListenerSettings) -> Listener:
-        trusted = networks_of(settings.trusted_networks)
-        return Listener(settings, lambda client: self._welcome(client, settings, trusted), self.observe, self.budget)
+        trusted, proxies = networks_of(settings.trusted_networks), networks_of(settings.proxy_networks)
+        return Listener(settings, lambda client: self._welcome(client, settings, trusted, proxies), self.observe, self.budget)
 
-    def _welcome(self, client: str, settings: ListenerSettings, trusted: list[IpNetwork]) -> Visitor | Reply:
-        """A visitor for a client at `client`; 421 when the account its network gives it has too many connections."""
+    def _welcome(self, client: str, settings: ListenerSettings, trusted: list[IpNetwork], proxies: list[IpNetwork]) -> Visitor | Reply:
+        """A visitor for a client at `client`; 421 when the account its network gives it has too many connections. The address of a proxy
+        is that of everybody behind it: no network makes it anybody."""
         try:
             address = address_from(client)
         except ValueError:
             return replies.TROUBLE
-        account = self.accounts.at(address, settings, trusted)
-        session = SubmissionSession(self, settings, client, is_inside(address, trusted), account)
+        stranger = bool(proxies) and is_inside(address, proxies)
+        account = None if stranger else self.accounts.at(address, settings, trusted)
+        session = SubmissionSession(self, settings, client, not stranger and is_inside(address, trusted), account)
         return session if account is None or session.enter(account) else replies.TOO_MANY_CONNECTIONS
 
     def reconfigure(self, settings: Settings) -> None:

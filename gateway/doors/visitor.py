@@ -49,6 +49,7 @@ REASONS = {
     replies.TOO_MANY_ERRORS: "errors",
     replies.NO_MEMORY: "memory",
     replies.FOREIGN: "foreign",
+    replies.UNEXPECTED_PROXY: "proxy-unexpected",
 }
 """What metrics call the refusals that the protocol gives by itself; "protocol" is the rest."""
 

@@ -9,6 +9,7 @@ Of commands it knows STARTTLS alone, of transactions and messages nothing: `gate
 
 import enum
 import functools
+from collections.abc import Callable
 
 from gateway.smtp import replies, sasl
 from gateway.smtp.events import NEED_DATA, Aborted, Event, NeedData, Question, ServerOptions, StartTls
@@ -193,14 +194,24 @@ class Dialogue:
         return self._nothing_to_read()
 
 
+_EXTENSIONS: tuple[Callable[[ServerOptions], str], ...] = (
+    lambda options: "PIPELINING",
+    lambda options: f"SIZE {options.message_size}",
+    lambda options: "8BITMIME",
+    lambda options: "SMTPUTF8",
+    lambda options: "CHUNKING",
+    lambda options: "DSN",
+    lambda options: "ENHANCEDSTATUSCODES",
+    lambda options: f"LIMITS {options.limits}" if options.limits else "",  # RFC 9422 section 3
+    lambda options: "STARTTLS" if options.tls_available and not options.tls_active else "",
+    lambda options: f"AUTH {' '.join(sasl.MECHANISMS)}" if options.auth_offered and options.auth_allowed else "",
+)
+"""The lines of EHLO's answer, one function each; "" where an extension does not hold now."""
+
+
 @functools.lru_cache(maxsize=256)
 def ehlo_reply(options: ServerOptions) -> bytes:
     """The answer to EHLO: the extensions that hold now (RFC 5321 section 4.1.1.1)."""
-    lines = [options.hostname, "PIPELINING", f"SIZE {options.message_size}", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"]
-    lines.append("ENHANCEDSTATUSCODES")
-    if options.tls_available and not options.tls_active:
-        lines.append("STARTTLS")
-    if options.auth_offered and options.auth_allowed:
-        lines.append("AUTH " + " ".join(sasl.MECHANISMS))
+    lines = [options.hostname, *filter(None, (extension(options) for extension in _EXTENSIONS))]
     last = len(lines) - 1
     return "".join(f"250{' ' if n == last else '-'}{line}\r\n" for n, line in enumerate(lines)).encode("ascii", "replace")

@@ -55,6 +55,7 @@ LOST_COUNT = Reply(421, "cannot tell where the chunk ends", "4.5.4")
 TOO_MANY_ERRORS = Reply(421, "too many errors", "4.7.0")
 TOO_MANY_MESSAGES = Reply(421, "too many messages in one connection", "4.7.0")
 FOREIGN = Reply(421, "this is a mail server", "4.7.0")
+UNEXPECTED_PROXY = Reply(421, "no PROXY header is expected from this address", "4.7.0")
 TIMED_OUT = Reply(421, "timed out", "4.4.2")
 TOO_SLOW = Reply(421, "message too slow", "4.4.2")
 SESSION_TOO_LONG = Reply(421, "connection open for too long", "4.4.2")
@@ -69,8 +70,10 @@ FIXED: dict[bytes, Reply] = {
     b"HELP": HELP,
     **dict.fromkeys((b"EXPN", b"ETRN", b"TURN"), NOT_IMPLEMENTED),
     **dict.fromkeys((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"), FOREIGN),
+    **dict.fromkeys((b"PROXY", b"\0"), UNEXPECTED_PROXY),
 }
-"""Commands that always get the same reply. The verbs of HTTP end the connection: a web page that makes a browser of a trusted network send
+"""Commands that always get the same reply. PROXY, or the third line of a binary header, is a balancer that no `proxy_networks` names:
+everybody behind it would be taken for it. The verbs of HTTP end the connection: a web page that makes a browser of a trusted network send
 its form here must not get as far as the body, which would be SMTP."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from config.submission import Account, Listener, ListenerTls
+from config.submission import Account, Limits, Listener, ListenerTls
 from gateway.calls import Wish
 from gateway.doors import session
 from mail.address import Address
@@ -258,6 +258,31 @@ def test_limits_of_the_account_hold_beside_those_of_the_listener() -> None:
             assert (await peer.say("RSET\n")).startswith("250")
             assert (await send(peer, MESSAGE + "x\n" * 1000)).startswith("552 5.3.4")
             assert (await send(peer)).startswith("250")
+
+    asyncio.run(story())
+
+
+def test_limits_are_announced_and_those_of_the_account_after_its_login(tmp_path: Path) -> None:
+    """RFC 9422: what EHLO says is what holds for who asks."""
+    certificate, key = write_certificate(tmp_path, "localhost")
+    limits = Limits(messages_per_connection=2, recipients=5)
+    listener = Listener(
+        address="127.0.0.1:0", tls=ListenerTls.IMPLICIT, certificate=certificate, key=key, trusted_networks=[], limits=limits
+    )
+
+    async def story() -> None:
+        async with opened(settings_of(listener, [Account(name="default", password=PASSWORD_HASH, recipients=3)])) as house:
+            client = aiosmtplib.SMTP(hostname="127.0.0.1", port=house.port, use_tls=True, tls_context=trusting())
+            async with client:
+                await client.ehlo()
+                assert client.esmtp_extensions["limits"] == "MAILMAX=2 RCPTMAX=5"
+                await client.login("default", PASSWORD)
+                await client.ehlo()
+                assert client.esmtp_extensions["limits"] == "MAILMAX=2 RCPTMAX=3"
+                for _ in range(2):
+                    await client.sendmail("a@example.com", [f"{name}@example.net" for name in "abc"], MESSAGE)
+                with pytest.raises(aiosmtplib.SMTPSenderRefused, match="too many messages"):
+                    await client.sendmail("a@example.com", ["a@example.net"], MESSAGE)
 
     asyncio.run(story())
 
