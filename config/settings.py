@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.api import Api, ApiKey
+from config.labels import Labels
 from config.model import Model
 from config.publishing import Contacts, Webhook
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
-from config.submission import Account, Labels, Listener
+from config.submission import Account, Listener
 from config.units import DomainName, Duration, HostPort, LocalPath, NoneWord, Size
 
 

@@ -11,7 +11,7 @@ import msgspec
 from mail.event import Event, EventKind
 
 _TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|::|:([a-z_]+)")
-_FIELDS = frozenset(Event.__struct_fields__) - {"tags", "counts", "kind"}
+_FIELDS = frozenset(Event.__struct_fields__) - {"tags", "metadata", "counts", "kind"}
 
 
 class Statement(msgspec.Struct, frozen=True):

@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from config.model import Model
 from config.units import Duration, ExistingFile, HostPort, Network, NoneWord, Size, Word, check_domain_pattern
 
-_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 section 3.6.8: printable without colon
 _HASH = re.compile(r"scrypt\$\d{1,9}\$\d{1,4}\$\d{1,3}\$[A-Za-z0-9+/]+=*\$[A-Za-z0-9+/]+=*")
 
 
@@ -113,19 +112,3 @@ def _pattern(domain: str) -> str:
         return check_domain_pattern(domain)
     except ValueError as error:
         raise ValueError(f"{error} (one is {domain!r})") from None
-
-
-class Labels(Model):
-    """Header fields by which an application labels its mail. All of them are removed before sending."""
-
-    stream: list[str] = Field(default=["X-Stream"], description="First one present names the stream.")
-    campaign: list[str] = Field(
-        default=["X-Campaign", "X-Campaign-Id", "X-Mailwright-Campaign"], description="First one present names the campaign."
-    )
-
-    @field_validator("stream", "campaign")
-    @classmethod
-    def _field_names(cls, names: list[str]) -> list[str]:
-        if not all(_FIELD_NAME.fullmatch(name) for name in names):
-            raise ValueError('must be names of header fields such as "X-Campaign"')
-        return names

@@ -11,6 +11,19 @@ from mail.outcome import Outcome
 from mail.reply import Reply
 
 
+class MessageLabels(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Labels of a message beyond stream and campaign, as its events carry them. A message without any has None instead."""
+
+    contact: str = ""
+    """The application's own name for the recipient."""
+    engagement: str = ""
+    """Days since the contact's last sign of life (`14d`), or a score from 0 to 100, the most engaged (`83`)."""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    send_at: float = 0.0
+    """Unix seconds before which nothing is tried; 0: at once."""
+
+
 class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What is known of an accepted message and kept with it, besides its bytes. Everything that identifies it is fixed here, once."""
 
@@ -44,6 +57,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """RET of MAIL (RFC 3461 section 4.3): how much of the message a report of a failure returns, FULL or HDRS; "" when not said."""
     envid: str = ""
     """ENVID of MAIL (RFC 3461 section 4.4), in xtext as it came."""
+    labels: MessageLabels | None = None
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -61,6 +75,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     content: bytes
     wishes: list[Wish] = []
     """One for each recipient, in their order; none at all when nobody said NOTIFY or ORCPT."""
+    deadline: float = 0.0
+    """Unix seconds at which its deliveries expire, if that is sooner than the stream says; 0 for none."""
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False, tag="committed"):

@@ -46,15 +46,20 @@ def _decode_word(match: re.Match[str]) -> str:
         return match.group()
 
 
-def text(value: bytes) -> str:
-    """An unfolded `value` for people and labels, on one line and without white space at its ends."""
-    value = value[:MAX_TEXT]
+def text(value: bytes, most: int = MAX_TEXT) -> str:
+    """An unfolded `value` for people and labels, on one line and without white space at its ends; `most` octets of it."""
+    value = value[:most]
     try:
         decoded = value.decode("utf-8")
     except UnicodeDecodeError:
         decoded = value.decode("latin-1")
     if "=?" in decoded:
         decoded = _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(r"\1", decoded))  # RFC 2047 section 6.2
-    if not decoded.isprintable():
-        decoded = decoded.translate(_CONTROLS)
-    return decoded.strip()
+    return one_line(decoded)
+
+
+def one_line(written: str) -> str:
+    """`written` without control characters and without white space at its ends."""
+    if not written.isprintable():
+        written = written.translate(_CONTROLS)
+    return written.strip()

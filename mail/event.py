@@ -70,7 +70,12 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     next_attempt_at: float = 0.0
     duplicate_possible: bool = False
     suppression_proposed: bool = False
-    tags: dict[str, str] = {}
+    contact: str = ""
+    """The application's own name for the recipient."""
+    engagement: str = ""
+    """As the application said: days since the contact's last sign of life (`14d`), or a score from 0 to 100 (`83`)."""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
     entry: str = ""
     """Suppression events: the entry that is added or removed."""
     reason: str = ""

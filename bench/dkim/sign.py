@@ -22,7 +22,7 @@ from gateway.compose import dkim
 from gateway.compose.canonical import relaxed_body
 from gateway.compose.composer import Composer
 from gateway.compose.generate import generate
-from gateway.compose.headers import leaving_fields, received, removed_names
+from gateway.compose.headers import Removal, leaving_fields, received
 from gateway.compose.keyring import load_keyring
 from mail.address import Address
 from mail.message import facts, read_header
@@ -89,10 +89,10 @@ def assignment(number: int) -> Assignment:
 def steps(keys: dict[str, dkim.Key], settings: Settings, size: int) -> dict[str, float]:
     content = HEADER + b"\r\n" + flat_body(size)
     flat, html = flat_body(size), html_body(size)
-    removed = removed_names(settings.labels)
+    removal = Removal(settings.labels)
     given = assignment(1)
     header = read_header(content)
-    fields = leaving_fields(header, given.message, removed, "gateway.example")
+    fields = leaving_fields(header, given.message, removal, "gateway.example")
     hashed = dkim.body_hash(relaxed_body(flat))
     prepared = dkim.prepare(fields, hashed)
     half = {name: dkim.unsigned(key, prepared, 1.0) for name, key in keys.items()}
@@ -101,7 +101,7 @@ def steps(keys: dict[str, dkim.Key], settings: Settings, size: int) -> dict[str,
         "facts of the message (at the door)": least(lambda: facts(content)),
         "return-path token (at the door)": least(lambda: short(tokens, 3_141_592_653_589_793, 20_000)),
         "read header": least(lambda: read_header(content)),
-        "fields that leave": least(lambda: leaving_fields(header, given.message, removed, "gateway.example")),
+        "fields that leave": least(lambda: leaving_fields(header, given.message, removal, "gateway.example")),
         "relaxed body, plain": least(lambda: relaxed_body(flat)),
         "relaxed body, indented html": least(lambda: relaxed_body(html)),
         "body hash": least(lambda: dkim.body_hash(flat)),

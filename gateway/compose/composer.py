@@ -18,7 +18,7 @@ from config.settings import Settings
 from gateway.calls import Assignment, Message
 from gateway.compose import dkim
 from gateway.compose.canonical import relaxed_body
-from gateway.compose.headers import leaving_fields, received, removed_names
+from gateway.compose.headers import Removal, leaving_fields, received
 from gateway.compose.keyring import Keyring
 from gateway.compose.pool import Pool
 from gateway.compose.reencode import Impossible, reencode
@@ -103,7 +103,7 @@ class Composer:
         self._keyring = keyring
         self._hostname = hostname
         self._gateway_domain = settings.gateway.domain or hostname
-        self._removed = removed_names(settings.labels)
+        self._removal = Removal(settings.labels)
         self._prepared.clear()
         self._octets = 0
 
@@ -175,7 +175,7 @@ class Composer:
         header = read_header(content)
         if header.oversized:
             raise _Stop(_unsendable("5.6.0", "The header is too large", Category.CONTENT, Fault.CONTENT))
-        fields = leaving_fields(header, message, self._removed, self._gateway_domain)
+        fields = leaving_fields(header, message, self._removal, self._gateway_domain)
         new_body: bytes | None = None
         body = content[header.body_at :]
         if seven_bit or message.long_lines:

@@ -1,8 +1,8 @@
 """The header that leaves: what we add, what we take away (RFC 5321 section 4.4, RFC 5322 section 3.6).
 
 Added: one Received above everything, Message-ID and Date where the application sent none, Feedback-ID unless it sent its own. Taken away:
-Bcc, Return-Path, every field that labels mail for us, everything that begins with X-Mailwright-. All other fields leave as they came,
-octet for octet, neither folded anew nor moved.
+Bcc, Return-Path, every field that labels mail (config/labels.py), everything that begins with X-Mailwright-. All other fields leave as they
+came, octet for octet, neither folded anew nor moved.
 
 Everything here is the same in every attempt of a delivery, and all but Received in every delivery of a message. Text that comes from a
 client (its name, its labels) is reduced to harmless characters before it enters a field. Pure.
@@ -12,9 +12,8 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Iterable
 
-from config.submission import Labels
+from config.labels import Labels
 from gateway.calls import Assignment, Message
 from mail.identity import to_text
 from mail.message import Field, Header
@@ -27,12 +26,36 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _HELO = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{1,60}\]")
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
 _MAX_LABEL = 64
+_MOST_NAMES = 4096
+_LONGEST_NAME = 200
 _SENDER_ID = (5, 15)  # Gmail: the last part of Feedback-ID has 5 to 15 characters
 
 
-def removed_names(labels: Labels) -> frozenset[bytes]:
-    """Lower-case names of the fields that never leave, apart from those with CONTROL_PREFIX."""
-    return ALWAYS_REMOVED | {name.lower().encode("ascii", "ignore") for name in (*labels.stream, *labels.campaign)}
+class Removal:
+    """Which fields never leave: those that label mail, by name or by how the name begins, and those that are removed in any case.
+
+    Names that leave are learned as they come, bounded: most messages cost one comparison of their names with those.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        headers = [row.header.lower().encode("ascii") for row in labels.rows]
+        self._names = ALWAYS_REMOVED | {header for header in headers if not header.endswith(b"*")}
+        self._beginnings = (CONTROL_PREFIX, *(header[:-1] for header in headers if header.endswith(b"*")))
+        self._leaving: set[bytes] = set()
+
+    def kept(self, header: Header) -> list[Field]:
+        """The fields of `header` that leave, in a list of their own."""
+        leaving = self._leaving
+        if header.first.keys() <= leaving:
+            return header.fields.copy()
+        return [field for field in header.fields if field.name in leaving or self._leaves(field.name)]
+
+    def _leaves(self, name: bytes) -> bool:
+        if name in self._names or name.startswith(self._beginnings):
+            return False
+        if len(self._leaving) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+            self._leaving.add(name)
+        return True
 
 
 @functools.lru_cache(maxsize=256)
@@ -74,14 +97,13 @@ def feedback_id(message: Message, gateway_domain: str) -> bytes:
     return ":".join(parts).encode("ascii")
 
 
-def leaving_fields(header: Header, message: Message, removed: Iterable[bytes], gateway_domain: str) -> list[Field]:
+def leaving_fields(header: Header, message: Message, removal: Removal, gateway_domain: str) -> list[Field]:
     """The fields that leave, in order, Received of ours and signatures excepted. Ours come last, below those of the application."""
-    unwanted = {*removed}
+    kept = removal.kept(header)
     if message.added_message_id:
-        unwanted.add(b"message-id")  # an empty one: two are not allowed
+        kept = [field for field in kept if field.name != b"message-id"]  # an empty one: two are not allowed
     if message.added_date:
-        unwanted.add(b"date")
-    kept = [field for field in header.fields if field.name not in unwanted and not field.name.startswith(CONTROL_PREFIX)]
+        kept = [field for field in kept if field.name != b"date"]
     if message.added_date:
         kept.append(Field(b"date", b"Date: " + date(message.received_at)))
     if message.added_message_id:

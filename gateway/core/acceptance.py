@@ -18,7 +18,7 @@ from config.settings import Settings
 from gateway.calls import Committed, Message, Refused, Submission, Wish
 from gateway.core.committer import Committer
 from gateway.core.flows import FlowRegistry, Streams
-from gateway.core.held import Held
+from gateway.core.held import Held, not_before
 from gateway.core.observer import Observer
 from gateway.core.telling import ACCEPTED, told
 from gateway.delivery.route import Route
@@ -60,6 +60,9 @@ class Windows(Protocol):
 
     def waits(self, flow: int) -> None:
         """A delivery of this flow is on disk as queued and due."""
+
+    def due_later(self, due: float) -> None:
+        """A delivery with a route is on disk as queued, and due at `due`."""
 
     def unrouted(self, domain: str) -> None:
         """Deliveries of this domain are on disk without a route."""
@@ -117,7 +120,10 @@ class Acceptor:
         wishes = dict(zip(submission.recipients, submission.wishes, strict=True)) if submission.wishes else None
         deliveries = [self._delivery(message, recipient, stream, now, wishes) for recipient in wanted]
         events += [self._accepted_event(message, delivery, now) for delivery in deliveries]
-        acceptance = Acceptance(message, submission.content, now + stream.retry.lifetime, deliveries, events)
+        expires = max(now, not_before(message)) + stream.retry.lifetime
+        if submission.deadline:
+            expires = min(expires, submission.deadline)
+        acceptance = Acceptance(message, submission.content, expires, deliveries, events)
         if not deliveries:
             return await self._note_suppressed(message, events)
         try:
@@ -186,11 +192,12 @@ class Acceptor:
         route = self._cached_route(recipient.domain)
         flow = UNROUTED
         leased = False
+        begins = max(now, not_before(message))
         if route is not None:
             flow = self._flows.number(flow_key(message, stream, route))
-            leased = self._windows.reserve(flow, message.size)
-        due = now + stream.retry.first if leased else now
-        return_path = self._return_path(identity, message, now)
+            leased = begins == now and self._windows.reserve(flow, message.size)
+        due = now + stream.retry.first if leased else begins
+        return_path = self._return_path(identity, message, begins)  # its token is good for the return window from then on
         if wishes is None:
             return NewDelivery(identity, recipient.text, recipient.domain, return_path, flow, due, leased)
         wish = wishes[recipient]
@@ -214,11 +221,15 @@ class Acceptor:
                 )
             elif delivery.flow == UNROUTED:
                 self._windows.unrouted(delivery.domain)
+            elif not_before(acceptance.message):
+                self._windows.due_later(delivery.due)
             else:
                 self._windows.waits(delivery.flow)
 
     def _accepted_event(self, message: Message, delivery: NewDelivery, now: float) -> bytes:
-        return seal(told(message, delivery.id, delivery.recipient, EventKind.ACCEPTED, ACCEPTED, now, self._node))
+        event = told(message, delivery.id, delivery.recipient, EventKind.ACCEPTED, ACCEPTED, now, self._node)
+        begins = not_before(message)
+        return seal(msgspec.structs.replace(event, next_attempt_at=begins) if begins else event)
 
 
 def flow_key(message: Message, stream: Stream, route: Route) -> FlowKey:

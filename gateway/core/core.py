@@ -19,7 +19,7 @@ from gateway.core.acceptance import Acceptor, SuppressionView
 from gateway.core.committer import Committer, TransactionWriter
 from gateway.core.engine import Engine, Session
 from gateway.core.flows import FlowRegistry, Streams
-from gateway.core.held import Held, HeldDeliveries
+from gateway.core.held import Held, HeldDeliveries, not_before
 from gateway.core.observer import Observer
 from gateway.core.outbox import Outbox
 from gateway.core.routing import UnroutedDeliveries
@@ -307,7 +307,10 @@ class Core:
         return routing if isinstance(routing, Route) else None
 
     def _held_back(self, held: Held, now: float) -> float:
-        """Until when a hold of its recipient's domain keeps this delivery back; flows do not know domains, so it is looked at here."""
+        """Until when this delivery is kept back: before its send-at, whoever made it due; or by a hold of its recipient's domain, which is
+        looked at here because flows do not know domains."""
+        if held.message.labels is not None and not_before(held.message) > now:
+            return not_before(held.message)
         for hold in self._domain_holds:
             if hold.domain == held.recipient.domain and matches_flow(hold, self.flows, held.flow) and not 0 < hold.until <= now:
                 return min(hold.until or now + DOMAIN_HOLD_LOOK, now + DOMAIN_HOLD_LOOK)

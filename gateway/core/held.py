@@ -10,6 +10,12 @@ from gateway.spool.port import Queued
 from mail.address import Address, address_of
 
 
+def not_before(message: Message) -> float:
+    """Unix seconds before which nothing of `message` is tried, 0 for none."""
+    labels = message.labels
+    return 0.0 if labels is None else labels.send_at
+
+
 class Held(msgspec.Struct, gc=False):
     """One leased delivery. Fields as in `gateway.spool.port.Queued`."""
 
@@ -30,6 +36,11 @@ class Held(msgspec.Struct, gc=False):
     notify: str = ""
     orcpt: str = ""
     delay_told: bool = False
+
+    @property
+    def begun(self) -> float:
+        """When its lifetime begins: when the message was received, or when it may be sent first."""
+        return max(self.message.received_at, not_before(self.message))
 
     def assignment(self) -> Assignment:
         """The delivery as a hand gets it."""

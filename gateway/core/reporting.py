@@ -47,7 +47,7 @@ class Reporting:
         metrics = self._metrics
         metrics.attempted(facts.lane.source, provider, message.stream, _WORDS[type(outcome)], category, facts.ended - facts.started)
         if isinstance(outcome, Delivered):
-            metrics.delivered(message.stream, facts.ended - message.received_at)
+            metrics.delivered(message.stream, facts.ended - (message.received_at if message.labels is None else held.begun))
         elif became == EventKind.EXPIRED.value:
             metrics.ended(provider, message.stream, became, category)
         log.attempt(

@@ -17,7 +17,7 @@ from gateway.core.acceptance import flow_key
 from gateway.core.committer import Committer
 from gateway.core.duty import duty
 from gateway.core.flows import FlowRegistry
-from gateway.core.held import Held, held_from
+from gateway.core.held import Held, held_from, not_before
 from gateway.core.observer import Observer
 from gateway.core.settlement import Settler
 from gateway.core.windows import FlowWindows
@@ -132,7 +132,7 @@ class UnroutedDeliveries:
         while self._count < MOST_WAITING:
             page = self._spool.unrouted(self._seen, PAGE)
             for queued in page:
-                if queued.due > now:
+                if queued.due > now and not_before(queued.message) <= now:
                     self._look_at = min(self._look_at, queued.due)
                 else:
                     self._add(held_from(queued))
@@ -193,6 +193,9 @@ class UnroutedDeliveries:
             self._windows.look()
 
     def _refused(self, held: Held, outcome: Outcome, now: float) -> None:
+        if not_before(held.message) > now:  # it is asked again when its time has come
+            self._look_at = min(self._look_at, not_before(held.message))
+            return
         facts = AttemptFacts(started=now, ended=now, lane=Lane("", held.recipient.domain))
         settled = self.settler.settle(held, Settlement(held.id, outcome, facts), now)
         self._committer.change(settled.change)

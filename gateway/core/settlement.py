@@ -102,18 +102,18 @@ class Settler:
         return msgspec.structs.replace(self._fail(held, settlement, verdict, now), counted_by_breaker=True)
 
     def _retry(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        decision = next_attempt(self._stream(held).retry, held.steps, now, held.message.received_at, self._random)
+        decision = next_attempt(self._stream(held).retry, held.steps, now, held.begun, self._random)
         # Hosts that cannot be reached may have been replaced: the next attempt asks for the route anew.
         return self._deferred(held, settlement, verdict, now, decision, unroute=verdict.category is Category.NETWORK)
 
     def _retry_lane(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         retry = self._stream(held).retry
         until = now + retry.rest * (1.0 + retry.jitter * self._random.random())
-        decision = when_the_lane_allows(retry, held.steps, until, now, held.message.received_at)
+        decision = when_the_lane_allows(retry, held.steps, until, now, held.begun)
         return self._deferred(held, settlement, verdict, now, decision)
 
     def _retry_same_source(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        decision = after_greylisting(self._stream(held).retry, held.steps, now, held.message.received_at, self._random)
+        decision = after_greylisting(self._stream(held).retry, held.steps, now, held.begun, self._random)
         key = self._key(held)
         if key is None or not isinstance(decision, Retried):
             return self._deferred(held, settlement, verdict, now, decision)
@@ -131,7 +131,7 @@ class Settler:
         )
 
     def _retry_unsure(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
-        decision = after_unsure(self._stream(held).retry, held.steps, now, held.message.received_at)
+        decision = after_unsure(self._stream(held).retry, held.steps, now, held.begun)
         return self._deferred(held, settlement, verdict, now, decision, unsure=held.unsure + 1)
 
     # Shared ends.

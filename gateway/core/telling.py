@@ -15,6 +15,9 @@ UNTRIED = "x"
 def told(message: Message, delivery: int, recipient: str, kind: EventKind, number: str, now: float, node: str, **facts: Any) -> Event:
     """The event `<delivery>.<number>`: what is known of the message, and `facts` (fields of `Event`) about what happened."""
     name = to_text(delivery)
+    labels = message.labels
+    if labels is not None:
+        facts = {"contact": labels.contact, "engagement": labels.engagement, "tags": labels.tags, "metadata": labels.metadata, **facts}
     return Event(
         id=f"{name}.{number}",
         kind=kind,

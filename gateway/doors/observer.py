@@ -38,6 +38,9 @@ class DoorObserver(Protocol):
     def unknown_stream(self, account: str, stream: str, used: str) -> None:
         """A message asked for a stream that does not exist; it went to `used`."""
 
+    def label_ignored(self, account: str, header: str, label: str, why: str) -> None:
+        """A label was not taken, wholly or in part."""
+
     def certificate(self, listener: str, file: str, error: str) -> None:
         """A certificate was loaded (`error` is ""), or a changed one cannot be used."""
 
@@ -55,6 +58,7 @@ class Watcher:
         self._metrics = metrics
         self._condition = condition
         self._streams_told: set[tuple[str, str]] = set()
+        self._labels_told: set[tuple[str, str, str, str]] = set()
 
     def listening(self, listener: str, address: str, tls: str) -> None:
         log.listening(listener, address, tls)
@@ -82,6 +86,14 @@ class Watcher:
         if (account, stream) not in self._streams_told and len(self._streams_told) < self._MOST_STREAMS:
             self._streams_told.add((account, stream))
             log.unknown_stream(account=account, stream=stream, used=used)
+
+    def label_ignored(self, account: str, header: str, label: str, why: str) -> None:
+        """Counted each time, told once for each account, field and reason."""
+        self._metrics.label_ignored(label, why)
+        told = (account, header, label, why)
+        if told not in self._labels_told and len(self._labels_told) < self._MOST_STREAMS:
+            self._labels_told.add(told)
+            log.label_ignored(account=account, header=header, label=label, why=why)
 
     def certificate(self, listener: str, file: str, error: str) -> None:
         if error:

@@ -12,6 +12,7 @@ from config.submission import ListenerTls
 from gateway.calls import Committed, Message, Refused, Submission, Wish
 from gateway.doors.accounts import KnownAccount
 from gateway.doors.admission import Addressing, Handing, Refusal, Sending, announced_limits, judge_message, judge_recipient, judge_sender
+from gateway.doors.labels import Labelled
 from gateway.doors.visitor import command_of
 from gateway.smtp import replies
 from gateway.smtp.events import Auth, Content, Event, Hello, Mail, Question, Recipient, Reset, ServerOptions
@@ -196,21 +197,26 @@ class SubmissionSession:
             self._forget()
             return self._refused(event, refusal)
         wishes = [self._wishes.get(key, Wish()) for key in self._recipients] if self._wishes else []
-        message = self._message(account, command, found, len(content))
-        self._submission = Submission(message, list(self._recipients.values()), content, wishes)
+        labelled = self._labels(account, found)
+        message = self._message(account, command, found, len(content), labelled)
+        self._submission = Submission(message, list(self._recipients.values()), content, wishes, labelled.deadline)
         return None
 
-    def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int) -> Message:
-        now = self._door.clock()
-        labelled = self._door.labeller.read(found.header, account.stream, now)
+    def _labels(self, account: KnownAccount, found: Facts) -> Labelled:
+        labelled = self._door.labeller.read(found.header, account.stream, self._door.clock())
         if labelled.unknown:
             self._door.observe.unknown_stream(account.name, labelled.unknown, labelled.stream)
+        for ignored in labelled.ignored:
+            self._door.observe.label_ignored(account.name, ignored.header, ignored.label, ignored.why)
+        return labelled
+
+    def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int, labelled: Labelled) -> Message:
         return Message(
             account=account.name,
             stream=labelled.stream,
             sender=command.sender,
             from_domain=found.from_domains[0] if found.from_domains else "",
-            received_at=now,
+            received_at=self._door.clock(),
             size=size,
             campaign=labelled.campaign,
             message_id=found.message_id,
@@ -224,6 +230,7 @@ class SubmissionSession:
             long_lines=found.long_lines,
             ret=command.ret,
             envid=command.envid,
+            labels=labelled.labels,
         )
 
     def _needs_utf8(self, command: MailCommand, found: Facts) -> bool:

@@ -141,6 +141,11 @@ def unknown_stream(account: str, stream: str, used: str) -> None:
     lines.warning("unknown stream", account=account, stream=cut(stream), used=used)
 
 
+def label_ignored(account: str, header: str, label: str, why: str) -> None:
+    """A label could not be read, or not all of it: malformed, long, many, or far in the future. Said once for each account and header."""
+    lines.warning("label ignored", account=account, header=header, label=label, why=why)
+
+
 def certificate_loaded(listener: str, file: str, expires: str) -> None:
     """A certificate was read, at start or because its file changed."""
     lines.info("certificate loaded", listener=listener, file=file, expires=expires)

@@ -46,6 +46,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition("mailwright_octets_accepted_total", "counter", "Octets of these messages.", ("listener", "stream")),
     Definition("mailwright_refusals_total", "counter", "Commands and messages refused at our doors.", ("listener", "code", "reason")),
+    Definition("mailwright_labels_ignored_total", "counter", "Labels that were not taken, wholly or in part.", ("label", "why")),
     Definition("mailwright_attempts_total", "counter", "Attempts ended, whatever their end.", ("source", "provider")),
     Definition(
         "mailwright_attempt_seconds", "histogram", "Duration of an attempt, from MAIL to its end.", ("provider",), (*_SECONDS, 30.0, 60.0)
@@ -215,6 +216,10 @@ class Metrics:
     def refused(self, listener: str, code: int, reason: str) -> None:
         """Something was refused. `reason` is a word of ours, never a client's text: it is a label."""
         self._child("mailwright_refusals_total", listener, str(code), reason).inc()
+
+    def label_ignored(self, label: str, why: str) -> None:
+        """A label was not taken, wholly or in part. Both are words of ours."""
+        self._child("mailwright_labels_ignored_total", label, why).inc()
 
     # The way out.
 

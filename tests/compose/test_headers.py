@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.submission import Labels
-from gateway.compose.headers import date, feedback_id, label, leaving_fields, received, removed_names, sender_id
+from config.labels import Feeds, LabelField, Labels
+from gateway.compose.headers import Removal, date, feedback_id, label, leaving_fields, received, sender_id
 from mail.address import Address
 from mail.message import Field, read_header
 from tests.compose.material import HEADER, assignment
 
-REMOVED = removed_names(Labels(stream=["X-Stream", "X-Kind"]))
+REMOVAL = Removal(Labels(field=[LabelField(header="X-Kind", feeds=Feeds.STREAM)]))
 FEEDBACK = b"Feedback-ID: november:crm:marketing:gateway.example"
 
 
 def leaving(header: bytes, **facts: object) -> list[bytes]:
-    fields = leaving_fields(read_header(header + b"\r\n"), assignment(**facts).message, REMOVED, "gateway.example")
+    fields = leaving_fields(read_header(header + b"\r\n"), assignment(**facts).message, REMOVAL, "gateway.example")
     return [field.raw for field in fields]
 
 
@@ -113,5 +113,5 @@ def test_the_sender_id_has_5_to_15_characters(domain: str) -> None:
 
 
 def test_added_fields_are_known_by_their_names() -> None:
-    fields = leaving_fields(read_header(HEADER), assignment().message, REMOVED, "gateway.example")
+    fields = leaving_fields(read_header(HEADER), assignment().message, REMOVAL, "gateway.example")
     assert fields[-1] == Field(b"feedback-id", FEEDBACK)

@@ -131,7 +131,10 @@ def test_sources_without_a_pool_are_the_pool(tmp_path: Path) -> None:
         ("listener = 7\n", "listener: should be a valid list"),
         ("[spool]\nbatch = 0\n", "spool.batch: should be greater than or equal to 1"),
         ("[[gateway", "is not TOML"),
-        ("[labels]\nstream = ['X Stream']\n", "must be names of header fields"),
+        ("[[labels.field]]\nheader = 'X Stream'\nfeeds = 'stream'\n", "must be the name of a header field"),
+        ("[[labels.field]]\nheader = 'Subject'\nfeeds = 'campaign'\n", "a message needs this field"),
+        ("[[labels.field]]\nheader = 'X-Meta-*'\nfeeds = 'campaign'\n", 'a header with a star needs reads = "name"'),
+        ("[[labels.field]]\nheader = 'X-Meta'\nfeeds = 'tags'\npath = 'a'\n", "a path leads into JSON or pairs"),
     ],
 )
 def test_a_mistake_is_explained(tmp_path: Path, text: str, expected: str) -> None:

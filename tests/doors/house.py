@@ -52,6 +52,9 @@ class Notebook:
     def unknown_stream(self, account: str, stream: str, used: str) -> None:
         self.facts.append(("unknown stream", account, stream, used))
 
+    def label_ignored(self, account: str, header: str, label: str, why: str) -> None:
+        self.facts.append(("label ignored", account, header, label, why))
+
     def certificate(self, listener: str, file: str, error: str) -> None:
         self.facts.append(("certificate", bool(error)))
 

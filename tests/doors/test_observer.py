@@ -18,11 +18,13 @@ def test_every_fact_can_be_told() -> None:
     watcher.refused("in", "127.0.0.1", "app", "MAIL", "sender", Reply(550, "no", "5.7.1"))
     watcher.cut("in", "127.0.0.1", "app", "command-timeout")
     watcher.unknown_stream("app", "nonsense", "default")
+    watcher.label_ignored("app", "X-Tags", "tags", "many")
     watcher.certificate("in", "file", "")
     watcher.certificate("in", "file", "bad")
     watcher.trouble("in", ValueError("x"))
     page = generate_latest(metrics.registry).decode()
     assert 'mailwright_client_connections{listener="in"} 1.0' in page
     assert 'mailwright_refusals_total{code="550",listener="in",reason="sender"} 1.0' in page
+    assert 'mailwright_labels_ignored_total{label="tags",why="many"} 1.0' in page
     watcher.left("in", "127.0.0.1")
     assert 'mailwright_client_connections{listener="in"} 0.0' in generate_latest(metrics.registry).decode()

@@ -9,7 +9,15 @@ from mail.event import FINAL, Event, EventKind, seal, timestamp, unseal
 
 
 def test_an_event_is_one_line_without_what_is_absent() -> None:
-    event = Event("aaaaaaaaaaaaa.1", EventKind.DELIVERED, 1_700_000_000.25, "ann@example.com", diagnostic="250 ok\nqueued", tags={"k": "v"})
+    event = Event(
+        "aaaaaaaaaaaaa.1",
+        EventKind.DELIVERED,
+        1_700_000_000.25,
+        "ann@example.com",
+        diagnostic="250 ok\nqueued",
+        tags=("t",),
+        metadata={"k": "v"},
+    )
     line = seal(event)
     assert b"\n" not in line
     assert seal(event) == line
@@ -20,7 +28,8 @@ def test_an_event_is_one_line_without_what_is_absent() -> None:
         "recipient": "ann@example.com",
         "time": "2023-11-14T22:13:20.250Z",
         "diagnostic": "250 ok\nqueued",
-        "tags": {"k": "v"},
+        "tags": ["t"],
+        "metadata": {"k": "v"},
     }
     assert seal(unseal(line)) == line
 
