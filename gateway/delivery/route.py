@@ -39,7 +39,7 @@ class Host(msgspec.Struct, frozen=True, gc=False):
 
 
 class Route(msgspec.Struct, frozen=True, gc=False, tag="route"):
-    """Where mail for some domains goes. `key` is stable: the MX host set, or `static:host:port`."""
+    """Where mail for some domains goes. `key` is stable: MX host set, or `static:host:port` and the TLS wanted, if not opportunistic."""
 
     key: str
     provider: str
@@ -188,8 +188,9 @@ class Router:
         if any((address, static.port) == addresses.endpoint(entry.address) for entry in self._settings.listener for address in found):
             return self._no(Own.STATIC_LOOP, f"the static route to {name}:{static.port} leads to ourselves", self._clock() + TROUBLE_TTL)
         tls = static.tls if static.tls is not None else self._provider(static.provider).tls
-        host = Host(name, found)
-        return Route(f"static:{name}:{static.port}", static.provider, (host,), static.port, tls, loopback_ok=True), until
+        # Connections are shared by all mail with the same key: mail that needs TLS must not find one without.
+        key = f"static:{name}:{static.port}" + ("" if tls is RouteTls.OPPORTUNISTIC else f":{tls}")
+        return Route(key, static.provider, (Host(name, found),), static.port, tls, loopback_ok=True), until
 
     def _provider(self, name: str) -> Provider:
         return self._providers.named(name) or self._settings.default_provider

@@ -323,7 +323,7 @@ STATICS = [
     ("domain", "key", "provider", "address"),
     [
         ("deep.example", "static:2001:db8::1:26", "smarthost", "2001:db8::1"),
-        ("a.deep.example", "static:192.0.2.1:25", "smarthost", "192.0.2.1"),
+        ("a.deep.example", "static:192.0.2.1:25:none", "smarthost", "192.0.2.1"),
         ("a.very.deep.example", "static:192.0.2.2:25", "smarthost", "192.0.2.2"),
         ("two.example", "static:smart.example:2600", "relay", "127.0.0.1"),
         ("nowhere.example", "static:smart.example:2600", "relay", "127.0.0.1"),
@@ -334,6 +334,18 @@ def test_static_routes_go_before_mx_and_the_nearest_one_wins(domain: str, key: s
     found = route(domain, route=STATICS)
     assert isinstance(found, Route)
     assert (found.key, found.provider, found.hosts[0].addresses, found.loopback_ok) == (key, provider, (address,), True)
+
+
+def test_static_routes_to_one_host_share_connections_only_where_they_want_the_same_tls() -> None:
+    wanted = {"clear": RouteTls.NONE, "usual": RouteTls.OPPORTUNISTIC, "given": None, "strict": RouteTls.REQUIRED}
+    statics = [StaticRoute(domain=f"{name}.example", host="192.0.2.1", tls=tls) for name, tls in wanted.items()]
+    keys = {}
+    for name in wanted:
+        found = route(f"{name}.example", route=statics)
+        assert isinstance(found, Route)
+        keys[name] = found.key
+    assert keys["usual"] == keys["given"]
+    assert len(set(keys.values())) == 3
 
 
 def test_a_static_route_that_leads_nowhere_or_to_us_waits_for_the_operator() -> None:
