@@ -87,6 +87,9 @@ class Quiet:
     def no_overlap(self, host: str, why: str) -> None:
         print("lost count:", why, file=sys.stderr)
 
+    def no_pipelining(self, host: str, why: str) -> None:
+        print("lost count in a group:", why, file=sys.stderr)
+
     def faulted(self, what: str, error: BaseException) -> None:
         print(what, error, file=sys.stderr)
 

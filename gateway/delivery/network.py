@@ -125,6 +125,8 @@ class Network:
         self.sweeper = Sweeper(sweep_interval)
         self.no_overlap = HostMemory(NO_OVERLAP_SECONDS, clock)
         """Hosts that lost count when an envelope followed the final dot."""
+        self.no_pipelining = HostMemory(NO_OVERLAP_SECONDS, clock)
+        """Hosts that lost count within one pipelined group: they get one command at a time."""
         self.broken_tls = HostMemory(BROKEN_TLS_SECONDS, clock)
         """Hosts that offer STARTTLS and fail at it; skipped where TLS is opportunistic."""
         self._connections = 0

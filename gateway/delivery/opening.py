@@ -10,6 +10,7 @@ Returns `Opened` or `Troubled`; raises nothing but cancellation, and leaves no s
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from typing import Final
@@ -205,6 +206,8 @@ class Opener:
             answer = await self._reply(connection, candidate)
         if isinstance(answer, Troubled):
             return answer
+        if self._network.no_pipelining.holds(candidate.host):
+            connection.client.capabilities = msgspec.structs.replace(connection.client.capabilities, pipelining=False)
         return None if answer.code == 250 else self._judged(answer, candidate, Phase.EHLO)
 
     async def _secure(self, connection: Connection, candidate: Candidate) -> tuple[Troubled | None, str]:
@@ -282,5 +285,6 @@ def _said(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return error.strerror[:200]
+        # The loop puts its own words there ("Connect call failed"), the system's say why; OpenSSL counts its errors in its own way.
+        return (error.strerror if isinstance(error, ssl.SSLError) else os.strerror(error.errno))[:200]
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -45,5 +45,8 @@ class SessionObserver(Protocol):
     def no_overlap(self, host: str, why: str) -> None:
         """For a day no envelope follows a final dot to this host."""
 
+    def no_pipelining(self, host: str, why: str) -> None:
+        """For a day this host gets one command at a time."""
+
     def faulted(self, what: str, error: BaseException) -> None:
         """A bug or a broken part of ours; the delivery was deferred."""

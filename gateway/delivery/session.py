@@ -93,6 +93,7 @@ class Session:
         self._client = opened.connection.client
         self._clock = clock
         self._no_overlap = network.no_overlap
+        self._no_pipelining = network.no_pipelining
         self._signal = signal
         self._hand: Hand
         self._current: Job | None = None
@@ -104,6 +105,7 @@ class Session:
         """A group of this connection was answered one for one."""
         self._messages = 0
         self._violation = ""
+        self._violated: Phase | None = None
         self._farewell = False
         self._ending = False
         """Nothing new is begun."""
@@ -173,8 +175,8 @@ class Session:
                     self._ended(self._current, phase, reply)
             case Farewell():
                 self._farewell = True
-            case Violation(what=what):
-                self._violation = what
+            case Violation(what=what, phase=phase):
+                self._violation, self._violated = what, phase
             case Answered():
                 pass
             case _:
@@ -275,7 +277,11 @@ class Session:
         if self._lost_count(job):
             if not self._no_overlap.holds(self._opened.host):
                 self._observe.no_overlap(self._opened.host, self._violation or self._connection.why)
+            elif self._violation:
+                self._decline_pipelining()
             self._no_overlap.note(self._opened.host)
+        elif self._violation:
+            self._decline_pipelining()
         if job is None:
             return not self._violation and self._client.may_begin
         self._current = self._following = None
@@ -289,6 +295,12 @@ class Session:
         else:
             self._settle(job, self._broken(job))
         return False
+
+    def _decline_pipelining(self) -> None:
+        """The host lost count with nothing sent ahead: the next connections say one command at a time."""
+        if self._client.capabilities.pipelining:
+            self._observe.no_pipelining(self._opened.host, self._violation)
+            self._no_pipelining.note(self._opened.host)
 
     def _lost_count(self, job: Job | None) -> bool:
         """Whether the end shows that the host cannot be sent ahead to: a reply too many, too few, or a close in between."""
@@ -321,7 +333,7 @@ class Session:
         """The dialogue ended before the final dot."""
         phase = Phase.BODY if job.going else self._connection.phase
         if self._violation:
-            return own(Own.PROTOCOL, self._violation, phase)
+            return own(Own.PROTOCOL, self._violation, self._violated or phase)
         if self._connection.late:
             return own(Own.TIMEOUT, f"{self._opened.host} was silent for too long", phase)
         return own(Own.LOST, f"{self._opened.host}: {self._connection.why}", phase)

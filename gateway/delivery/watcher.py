@@ -36,6 +36,10 @@ class SessionWatcher:
         """A host lost count when an envelope followed the final dot."""
         log.no_overlap(host, why)
 
+    def no_pipelining(self, host: str, why: str) -> None:
+        """A host lost count within one pipelined group."""
+        log.no_pipelining(host, why)
+
     def faulted(self, what: str, error: BaseException) -> None:
         """A bug or a broken part of ours."""
         log.bug(what, error)

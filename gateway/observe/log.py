@@ -263,6 +263,11 @@ def no_overlap(host: str, why: str) -> None:
     lines.warning("no overlap for a day", host=host, why=cut(why))
 
 
+def no_pipelining(host: str, why: str) -> None:
+    """A host offers PIPELINING and answers a group with too many or too few replies; for a day it gets one command at a time."""
+    lines.warning("no pipelining for a day", host=host, why=cut(why))
+
+
 # The core and the operator.
 
 

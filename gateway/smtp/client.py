@@ -74,9 +74,10 @@ class Farewell(msgspec.Struct, frozen=True, gc=False):
 
 
 class Violation(msgspec.Struct, frozen=True, gc=False):
-    """The peer does not speak SMTP as we do; nothing more is to be expected of this connection. `what` is for people."""
+    """The peer does not speak SMTP as we do; nothing more is to be expected. `what` is for people, `phase` the command's, if any."""
 
     what: str
+    phase: Phase | None = None
 
 
 ClientEvent = Answered | GoAhead | Ended | Farewell | Violation
@@ -291,9 +292,9 @@ class Client:
         self._outstanding.append((verb, transaction))
         return line
 
-    def _violate(self, what: str, events: list[ClientEvent]) -> None:
+    def _violate(self, what: str, events: list[ClientEvent], phase: Phase | None = None) -> None:
         self.violated = self.closing = True
-        events.append(Violation(what))
+        events.append(Violation(what, phase))
 
     def _unasked(self, reply: Reply, events: list[ClientEvent]) -> None:
         """A reply when none was due: 421 is allowed at any time (RFC 5321 section 3.8), anything else is one too many."""
@@ -332,6 +333,8 @@ class Client:
     def _step(self, verb: Verb, transaction: _Transaction, reply: Reply, events: list[ClientEvent]) -> None:
         """The reply to a command of a transaction."""
         match verb:
+            case Verb.MAIL | Verb.RCPT if reply.code // 100 == 3:
+                self._violate(f"{verb.value} was answered {reply}", events, _PHASE[verb])  # a 354 here is for DATA: one is missing
             case Verb.MAIL:
                 self._mail(transaction, reply)
             case Verb.RCPT:
@@ -367,7 +370,7 @@ class Client:
         if reply.code // 100 == 2:
             if transaction.refusal is not None:
                 # Nobody accepts a recipient of a refused MAIL: replies have slipped against their commands.
-                self._violate("RCPT was accepted after MAIL was refused", events)
+                self._violate("RCPT was accepted after MAIL was refused", events, Phase.RCPT)
             transaction.accepted = True
         elif transaction.refusal is None:
             transaction.refusal = (Phase.RCPT, reply)
@@ -381,7 +384,7 @@ class Client:
                 self._out.append(b".\r\n")
                 self._outstanding.appendleft((Verb.LONE_DOT, transaction))
         elif reply.positive:
-            self._violate(f"DATA was answered {reply}", events)
+            self._violate(f"DATA was answered {reply}", events, Phase.DATA)
         else:
             phase, decisive = transaction.refusal or (Phase.DATA, reply)
             self._end(transaction, phase, decisive, events)
@@ -392,7 +395,7 @@ class Client:
             return
         if phase is Phase.DOT and not transaction.sent:
             if reply.positive:
-                self._violate(f"the message was answered {reply} before its end", events)
+                self._violate(f"the message was answered {reply} before its end", events, Phase.BODY)
                 return
             self.closing = True  # refused midway: what is still to come would be taken for commands
         self._open.remove(transaction)

@@ -118,6 +118,7 @@ class Watcher:
     def __init__(self) -> None:
         self.results: list[str] = []
         self.lost_count: list[str] = []
+        self.one_by_one: list[str] = []
         self.errors: list[BaseException] = []
 
     def connected(self, source: str, provider: str, result: str) -> None:
@@ -128,6 +129,9 @@ class Watcher:
 
     def no_overlap(self, host: str, why: str) -> None:
         self.lost_count.append(host)
+
+    def no_pipelining(self, host: str, why: str) -> None:
+        self.one_by_one.append(host)
 
     def faulted(self, what: str, error: BaseException) -> None:
         self.errors.append(error)
