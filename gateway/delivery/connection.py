@@ -171,8 +171,22 @@ class Connection(asyncio.Protocol):
             if self.over or self.events or self.transport is None:
                 return False
             self.transport.write(view[start : start + BLOCK])
+        await self._hear(wait)
         self._rearm()
-        return True
+        return not (self.over or self.events)
+
+    async def _hear(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Let the loop say what it knows: a transport that was reset swallows blocks until it says that it is lost."""
+        heard = False
+
+        def turn() -> None:
+            nonlocal heard
+            heard = True
+            self._signal.set()
+
+        asyncio.get_running_loop().call_soon(turn)
+        while not heard:
+            await wait()
 
     async def event(self) -> ClientEvent | Gone:
         """The next event, when it comes. For the opening dialogue."""
