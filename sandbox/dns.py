@@ -22,6 +22,10 @@ import dns.rrset
 from sandbox.provider import host_names
 from sandbox.scenario import Mailboxes, Name, Scenario
 
+NOBODY = "127.0.254.253"
+"""Nothing listens there."""
+SILENCE = "127.0.254.254"
+"""Where a connection is neither taken nor refused (`sandbox.silence`)."""
 _NEGATIVE_TTL = 5
 _TCP_IDLE = 10.0
 _MAX_CHAIN = 8
@@ -51,7 +55,8 @@ class Zone:
                     self._add(domain, 300, f"MX {preference * 10} {host}.")
         for host in hosts:
             if dns.name.from_text(host) not in given:
-                self._add(host, 300, f"A {address}")
+                where = NOBODY if host in mailboxes.dead else SILENCE if host in mailboxes.silent else address
+                self._add(host, 300, f"A {where}")
 
     def _add_name(self, name: Name) -> None:
         owner = dns.name.from_text(name.name)

@@ -1,13 +1,15 @@
 """A mailbox provider on aiosmtpd: the far end of every test is a server we did not write.
 
-The protocol is aiosmtpd's; ours are the tempers (`sandbox.temper`), the books (`sandbox.tally`) and the extensions it offers. aiosmtpd
-reads pipelined commands in order but does not say so, hence PIPELINING is added to its EHLO reply. A 421 closes the connection.
+The protocol is aiosmtpd's; ours are the tempers (`sandbox.temper`, carried out with `sandbox.manners`), the books (`sandbox.tally`) and the
+extensions it offers. aiosmtpd reads pipelined commands in order but does not say so, hence PIPELINING is added to its EHLO reply. A 421
+closes the connection.
 One provider listens on one loopback address and runs on the loop it was made for; nothing here is thread-safe.
 """
 
 import asyncio
 import fnmatch
 import logging
+import socket
 import ssl
 import time
 from collections import deque
@@ -15,15 +17,21 @@ from collections.abc import Callable
 from typing import AnyStr
 
 import msgspec
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import Envelope, Session
 
 from mail.outcome import Category
+from sandbox.manners import Mannered
 from sandbox.scenario import Mailboxes, Step
 from sandbox.tally import Tally
 from sandbox.temper import Act, Temperament, Visit
 
 MAX_OCTETS_KEPT = 200_000_000
 """Octets of received messages kept in all."""
+
+NARROW = 65_536
+"""Octets the kernel takes for a provider that does not read: the client feels soon that nothing is taken."""
+_TLS_NEXT = "220 Ready to start TLS"
+"""aiosmtpd's last words in the clear."""
 
 logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs every command
 
@@ -76,6 +84,8 @@ class Provider:
         """Listen on `port` (0: any) and return the port. Raises OSError when it is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self, loop), self.address, port, backlog=1000)
+        if self.temperament.reads_slowly:
+            self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)  # connections inherit it
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -102,13 +112,16 @@ class _Handler:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
 
-    def _act(self, step: Step, visit: Visit) -> Act | None:
-        return self._provider.temperament.act(step, visit, self._provider.clock())
+    async def act(self, server: "_Connection", step: Step, visit: Visit) -> Act | None:
+        """Behave as the provider does at this step; then its answer, or None where it goes on."""
+        temperament, now = self._provider.temperament, self._provider.clock()
+        await server.behave(temperament.manners(step, visit, now))
+        return temperament.act(step, visit, now)
 
     async def handle_EHLO(
         self, server: "_Connection", session: Session, envelope: Envelope, hostname: str, replies: list[str]
     ) -> list[str]:
-        act = self._act(Step.EHLO, Visit(_peer(session)))
+        act = await self.act(server, Step.EHLO, server.visit())
         if act is not None:
             return act.reply.split("\r\n") if act.reply else server.hang_up()
         session.host_name = hostname
@@ -121,7 +134,8 @@ class _Handler:
         sender = "" if address == "<>" else address
         if "BODY=8BITMIME" in options and not self._provider.mailboxes.eight_bit:
             return "555 5.5.4 BODY=8BITMIME is not supported"
-        act = self._act(Step.MAIL, Visit(_peer(session), sender))
+        server.messages += 1
+        act = await self.act(server, Step.MAIL, server.visit(sender))
         if act is not None:
             self._provider.tally.attempt(sender, "")
             return self._carry_out(act, server, sender, [""])
@@ -135,18 +149,20 @@ class _Handler:
         if not self._provider.serves(address.rpartition("@")[2]):
             self._provider.tally.refused(sender, address, Category.RELAYING)
             return f"550 5.7.1 <{address}>: relay access denied"
-        act = self._act(Step.RCPT, Visit(_peer(session), sender, address))
+        act = await self.act(server, Step.RCPT, server.visit(sender, address))
         if act is not None:
             return self._carry_out(act, server, sender, [address])
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 Recipient ok"
 
-    def before_data(self, server: "_Connection", session: Session, envelope: Envelope) -> str:
-        """The reply to the DATA command, or "" where the provider goes on."""
+    async def before(self, step: Step, server: "_Connection", envelope: Envelope) -> str:
+        """At the DATA command or in the body: the reply, or "" where the provider goes on."""
         sender = _sender(envelope)
         for recipient in envelope.rcpt_tos:
-            act = self._act(Step.DATA, Visit(_peer(session), sender, recipient))
+            act = await self.act(server, step, server.visit(sender, recipient))
+            if act is not None and step is Step.BODY:
+                await server.arrival(act.octets)
             if act is not None:
                 return self._carry_out(act, server, sender, envelope.rcpt_tos)
         return ""
@@ -155,7 +171,7 @@ class _Handler:
         sender, recipients = _sender(envelope), envelope.rcpt_tos
         content = envelope.original_content or b""
         for recipient in recipients:
-            act = self._act(Step.DOT, Visit(_peer(session), sender, recipient, content))
+            act = await self.act(server, Step.DOT, server.visit(sender, recipient, content))
             if act is not None:
                 if act.drops and act.taken:
                     self._take(session, envelope, content)
@@ -201,13 +217,15 @@ class _Handler:
         return act.reply
 
 
-class _Connection(SMTP):
-    """aiosmtpd's server for one connection, with refusal at connect and at DATA, delay, and a close after 421."""
+class _Connection(Mannered):
+    """aiosmtpd's server for one connection, with refusal at connect, at STARTTLS and around DATA, delay, and a close after 421."""
 
     def __init__(self, provider: Provider, loop: asyncio.AbstractEventLoop) -> None:
         self._provider = provider
         self._ended = False
         self._hooks = _Handler(provider)
+        self.messages = 0
+        """MAIL commands so far."""
         super().__init__(
             self._hooks,
             data_size_limit=provider.mailboxes.size,
@@ -216,6 +234,19 @@ class _Connection(SMTP):
             ident="ESMTP",
             tls_context=provider.tls,
             loop=loop,
+        )
+
+    def visit(self, sender: str = "", recipient: str = "", content: bytes = b"") -> Visit:
+        """Who is here with what."""
+        return Visit(
+            _peer(self.session),
+            sender,
+            recipient,
+            content,
+            connections=len(self._provider.connections),
+            tls=self._tls_protocol is not None,
+            message=max(self.messages, 1),
+            pipelined=self.more_waits,
         )
 
     def hang_up(self) -> list[str]:
@@ -249,24 +280,43 @@ class _Connection(SMTP):
         await super().push(status)
         if status[:3] in ("421", b"421"):  # RFC 5321 section 3.8: a 421 may come at any time, and closes
             self.hang_up()
+        elif status == _TLS_NEXT:
+            await self._before_the_handshake()
+        elif status[:3] == "354":
+            await self._in_the_body()
 
     async def _handle_client(self) -> None:
-        provider = self._provider
-        provider.tally.connections += 1
-        visit = Visit(_peer(self.session), connections=len(provider.connections))
-        act = provider.temperament.act(Step.CONNECT, visit, provider.clock())
+        self._provider.tally.connections += 1
+        act = await self._hooks.act(self, Step.CONNECT, self.visit())
         if act is None:
             await super()._handle_client()
             return
-        provider.tally.connections_refused += 1
+        self._provider.tally.connections_refused += 1
         if act.reply:
             await self.push(act.reply)
         self.hang_up()
 
+    async def smtp_STARTTLS(self, argument: str | None) -> None:
+        act = await self._hooks.act(self, Step.STARTTLS, self.visit())
+        if act is None:
+            await super().smtp_STARTTLS(argument)
+        elif act.reply:
+            await self.push(act.reply)
+        else:
+            self.hang_up()
+
+    async def _before_the_handshake(self) -> None:
+        """220 is said: whatever is answered now comes instead of a handshake."""
+        act = await self._hooks.act(self, Step.HANDSHAKE, self.visit())
+        if act is not None:
+            if act.reply:
+                self.write_raw(f"{act.reply}\r\n".encode())
+            self.hang_up()
+            await self.the_end()
+
     async def smtp_DATA(self, argument: str | None) -> None:
-        assert self.session is not None
         assert self.envelope is not None
-        reply = self._hooks.before_data(self, self.session, self.envelope) if self.envelope.rcpt_tos else ""
+        reply = await self._hooks.before(Step.DATA, self, self.envelope)
         if self._ended:
             return
         if reply:
@@ -274,6 +324,17 @@ class _Connection(SMTP):
             await self.push(reply)
             return
         await super().smtp_DATA(argument)
+
+    async def _in_the_body(self) -> None:
+        """354 is said: an answer now comes in the middle of the message and is the last, for what follows would be taken for commands."""
+        assert self.envelope is not None
+        reply = await self._hooks.before(Step.BODY, self, self.envelope)
+        if reply:
+            await self.push(reply)
+            self.hang_up()
+        if self._ended:
+            self.end()  # a polite end of TLS would go on reading
+            await self.the_end()
 
 
 def _sender(envelope: Envelope) -> str:

@@ -1,17 +1,18 @@
 """What a scenario file says: the mailbox providers of the fake Internet, their tempers, and names that only the name server knows.
 
-A temper is a condition and what the provider then does. Tempers of a provider are tried in the order of the file at each step of the
-dialogue; the first that fires decides. `kind` gives the defaults (step, reply, category), every field can be said instead. Chance is a
-hash of provider, temper and recipient, so that the same scenario treats the same recipients the same way every time, and one can predict
-it. A wrong scenario is refused with every error at once.
+A temper is a condition and what the provider then does. Most kinds are answers: tried in the order of the file at each step of the
+dialogue, the first that fires decides by its reply or by hanging up. Those in `MANNERS` are ways to speak and to listen: all that fire
+hold, and the dialogue goes on. `kind` gives the defaults (step, reply, category), every field can be said instead. Chance is a hash of
+provider, temper and recipient, so that the same scenario treats the same recipients the same way every time, and one can predict it. A
+wrong scenario is refused with every error at once.
 """
 
 import enum
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from config.model import Model
 from config.units import Duration, Size
@@ -25,10 +26,19 @@ class Step(enum.StrEnum):
 
     CONNECT = "connect"
     EHLO = "ehlo"
+    STARTTLS = "starttls"
+    HANDSHAKE = "handshake"
+    """The 220 to STARTTLS is said, the handshake is due."""
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
+    BODY = "body"
+    """354 is said, and `octets` of the message have come."""
     DOT = "dot"
+
+
+MANNERS: Final = frozenset({"stall", "slow-replies", "slow-reading", "extra-reply", "missing-reply", "garbage"})
+"""Kinds that do not answer: they change how the dialogue goes on."""
 
 
 class Temper(Model):
@@ -51,8 +61,16 @@ class Temper(Model):
         "too-large",
         "relaying",
         "refusal",
+        "tls-required",
+        "tls-unavailable",
+        "stall",
+        "slow-replies",
+        "slow-reading",
+        "extra-reply",
+        "missing-reply",
+        "garbage",
     ] = Field(description="What it is; gives the defaults of `step`, `reply` and `category`.")
-    step: Step | None = Field(None, description="connect, ehlo, mail, rcpt, data or dot; none: the kind's own.")
+    step: Step | None = Field(None, description="connect, ehlo, starttls, handshake, mail, rcpt, data, body or dot; none: the kind's own.")
     reply: str | None = Field(None, description="Code, enhanced code and text; newlines make a multi-line reply; none: the voice's words.")
     category: Category | None = Field(None, description="Under which name it is counted; none: the kind's own.")
     part: float = Field(1.0, ge=0, le=1, description="Part of the recipients it concerns, chosen by a hash of the address.")
@@ -61,10 +79,21 @@ class Temper(Model):
     sources: list[str] = Field(default=[], description="Networks of the client addresses it concerns; none: all.")
     contains: str | None = Field(None, description="Only messages that contain this text.")
     unsigned: bool = Field(False, description="Only messages without a DKIM signature.")
+    clear: bool = Field(False, description="Only connections without TLS.")
+    pipelined: bool = Field(False, description="Only commands with more behind them in what has arrived.")
+    from_message: int = Field(1, ge=1, description="Only from the so-manieth MAIL of a connection on.")
     larger: Size | None = Field(None, description="Only messages of more octets than this.")
     times: int = Field(0, ge=0, description="Only the first attempts of a delivery, so many; 0: every attempt.")
     most: int = Field(0, ge=0, description="It fires so many times in all, then never again; 0: without end.")
-    seconds: Duration = Field(0.0, description="greylist: refuse until so long after the first attempt of (network, sender, recipient).")
+    after: Duration = Field(0.0, description="Only from so long after the provider's first visitor on.")
+    until: Duration | None = Field(None, description="Only until so long after the provider's first visitor; none: without end.")
+    every: Duration | None = Field(None, gt=0, description="`after` and `until` begin anew each time this is over; none: once.")
+    seconds: Duration = Field(
+        0.0,
+        description="greylist: refuse until so long after the first attempt of (network, sender, recipient). stall: so long; 0: for ever.",
+    )
+    octets: int = Field(1, ge=1, description="slow-replies, slow-reading: octets at once. At the step body: octets that come before it.")
+    pace: Duration = Field(1.0, description="slow-replies, slow-reading: time from one piece to the next.")
     messages: int = Field(0, ge=0, description="rate: messages in `per` that pass; connections: connections open at once.")
     per: Duration = Field(1.0, gt=0, description="rate: length of the sliding window.")
     penalty: Duration = Field(0.0, description="rate: after the limit was reached, nothing passes for so long.")
@@ -77,6 +106,8 @@ class Mailboxes(Model):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$", description="Name in counts and reports.")
     domains: list[str] = Field(min_length=1, description="Recipient domains; their MX points here.")
     mx: list[str] = Field(default=[], description="MX host names, best first; none: `mx.NAME.test`.")
+    dead: list[str] = Field(default=[], description="Those of `mx` at whose address connections are refused.")
+    silent: list[str] = Field(default=[], description="Those of `mx` at whose address nothing answers, not even a refusal.")
     address: str | None = Field(None, description="Loopback address; none: the next free one of 127.0.0.11 and up.")
     voice: str = Field("plain", description="Whose words it uses: a section of words.toml.")
     pipelining: bool = Field(True, description="Offers PIPELINING.")
@@ -88,6 +119,13 @@ class Mailboxes(Model):
     weight: int = Field(10, ge=0, description="How much of a campaign goes to its domains, beside the weights of the others.")
     listening: bool = Field(True, description="False: nobody answers at its address (connection refused).")
     temper: list[Temper] = Field(default=[], description="Habits, tried in order.")
+
+    @model_validator(mode="after")
+    def _known_hosts(self) -> Self:
+        unknown = sorted({*self.dead, *self.silent} - set(self.mx))
+        if unknown:
+            raise ValueError(f"dead and silent name hosts that are not in mx: {', '.join(unknown)}")
+        return self
 
 
 class Name(Model):

@@ -1,8 +1,9 @@
 """What a provider does at each step of a dialogue: its tempers as a small state machine without I/O.
 
-`Temperament.act` is given the visit and the time and returns an `Act`, or None where the provider is content. It remembers first attempts
-(greylisting), recent messages (rates) and attempts of a delivery (`times`), each in a bounded table that forgets the oldest: a forgotten
-greylisting begins again. It reads no clock and draws no lots.
+`Temperament.act` is given the visit and the time and returns an `Act`, or None where the provider is content; `manners` returns the tempers
+that change how the dialogue goes on. It remembers the first visitor (from whom `after`, `until` and `every` count), first attempts
+(greylisting), recent messages (rates) and attempts of a delivery (`times`), the last three in bounded tables that forget the oldest: a
+forgotten greylisting begins again. It reads no clock and draws no lots.
 """
 
 import fnmatch
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from mail.outcome import Category
-from sandbox.scenario import Mailboxes, Step, Temper
+from sandbox.scenario import MANNERS, Mailboxes, Step, Temper
 
 REMEMBERED = 1_000_000
 """Deliveries each temper remembers at most."""
@@ -29,6 +30,11 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     recipient: str = ""
     content: bytes = b""
     connections: int = 0
+    tls: bool = False
+    message: int = 1
+    """The so-manieth MAIL of the connection."""
+    pipelined: bool = False
+    """More was behind the command when it was read."""
 
 
 class Act(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +43,8 @@ class Act(msgspec.Struct, frozen=True, gc=False):
     reply: str
     category: Category
     taken: bool = False
+    octets: int = 1
+    """At the step body: after so many octets of the message."""
 
     @property
     def transient(self) -> bool:
@@ -74,6 +82,14 @@ KINDS = {
     "too-large": Kind(Step.DOT, Category.MESSAGE_TOO_LARGE, "552 5.3.4 Message too large"),
     "relaying": Kind(Step.RCPT, Category.RELAYING, "550 5.7.1 <{recipient}>: relay access denied"),
     "refusal": Kind(Step.RCPT, Category.OTHER, "550 5.0.0 Refused"),
+    "tls-required": Kind(Step.MAIL, Category.TLS, "530 5.7.0 Must issue a STARTTLS command first"),
+    "tls-unavailable": Kind(Step.STARTTLS, Category.TLS, "454 4.7.0 TLS not available due to temporary reason"),
+    "stall": Kind(Step.DOT, Category.NETWORK, ""),
+    "slow-replies": Kind(Step.CONNECT, Category.NETWORK, ""),
+    "slow-reading": Kind(Step.CONNECT, Category.NETWORK, ""),
+    "extra-reply": Kind(Step.RCPT, Category.PROTOCOL, ""),
+    "missing-reply": Kind(Step.RCPT, Category.PROTOCOL, ""),
+    "garbage": Kind(Step.HANDSHAKE, Category.TLS, ""),
 }
 """Kind of temper to its defaults."""
 
@@ -100,7 +116,8 @@ class _Habit:
     def __init__(self, provider: str, number: int, temper: Temper, voice: dict[str, str]) -> None:
         kind = KINDS[temper.kind]
         self.step = temper.step or kind.step
-        self._temper = temper
+        self.temper = temper
+        self._clear = temper.clear or temper.kind == "tls-required"
         self._label = f"{provider}/{number}"
         self._category = temper.category or kind.category
         self._reply = "" if temper.kind == "drop" else (temper.reply or voice.get(temper.kind) or kind.reply)
@@ -112,27 +129,39 @@ class _Habit:
         self._penalty_ends = float("-inf")
         self._fired = 0
 
-    def act(self, visit: Visit, now: float) -> Act | None:
-        """What this habit does about the visit, or None."""
-        if not self._concerns(visit) or not self._fires(visit, now):
-            return None
-        if self._temper.times and not self._counted(visit):
-            return None
-        if self._temper.most and self._fired >= self._temper.most:
-            return None
+    def fires(self, visit: Visit, now: float, age: float) -> bool:
+        """Whether this habit does something about the visit, `age` seconds after the provider's first one."""
+        if not self._in_time(age) or not self._concerns(visit) or not self._provoked(visit, now):
+            return False
+        if self.temper.times and not self._counted(visit):
+            return False
+        if self.temper.most and self._fired >= self.temper.most:
+            return False
         self._fired += 1
+        return True
+
+    def act(self, visit: Visit) -> Act:
+        """The answer to a visit for which it fires."""
         if not self._reply:
-            return Act("", self._category, self._temper.taken)
+            return Act("", self._category, self.temper.taken, self.temper.octets)
         words = self._reply.replace("{recipient}", visit.recipient).replace("{source}", visit.source).replace("{sender}", visit.sender)
-        return Act(wire(words), self._category)
+        return Act(wire(words), self._category, octets=self.temper.octets)
+
+    def _in_time(self, age: float) -> bool:
+        temper = self.temper
+        if temper.every is not None:
+            age %= temper.every
+        return temper.after <= age and (temper.until is None or age < temper.until)
 
     def _concerns(self, visit: Visit) -> bool:
-        temper = self._temper
+        temper = self.temper
         if self._networks and not any(ipaddress.ip_address(visit.source) in network for network in self._networks):
             return False
         if temper.recipients and not any(fnmatch.fnmatchcase(visit.recipient.lower(), pattern) for pattern in temper.recipients):
             return False
         if temper.senders and not any(fnmatch.fnmatchcase(visit.sender.lower(), pattern) for pattern in temper.senders):
+            return False
+        if (self._clear and visit.tls) or (temper.pipelined and not visit.pipelined) or visit.message < temper.from_message:
             return False
         if temper.larger is not None and len(visit.content) <= temper.larger:
             return False
@@ -142,14 +171,14 @@ class _Habit:
             return False
         return temper.part >= 1 or lot(self._label, visit.recipient.lower()) < temper.part
 
-    def _fires(self, visit: Visit, now: float) -> bool:
-        match self._temper.kind:
+    def _provoked(self, visit: Visit, now: float) -> bool:
+        match self.temper.kind:
             case "greylist":
                 return self._greylisted(visit, now)
             case "rate":
                 return self._over_rate(now)
             case "connections":
-                return visit.connections > self._temper.messages
+                return visit.connections > self.temper.messages
             case _:
                 return True
 
@@ -160,15 +189,15 @@ class _Habit:
         first = self._first.setdefault(key, now)
         if len(self._first) > REMEMBERED:
             self._first.popitem(last=False)
-        return now - first < self._temper.seconds
+        return now - first < self.temper.seconds
 
     def _over_rate(self, now: float) -> bool:
         if now < self._penalty_ends:
             return True
-        while self._passed and self._passed[0] <= now - self._temper.per:
+        while self._passed and self._passed[0] <= now - self.temper.per:
             self._passed.popleft()
-        if len(self._passed) >= self._temper.messages:
-            self._penalty_ends = now + self._temper.penalty
+        if len(self._passed) >= self.temper.messages:
+            self._penalty_ends = now + self.temper.penalty
             return True
         self._passed.append(now)
         return False
@@ -180,7 +209,7 @@ class _Habit:
         self._attempts[key] = attempts
         if len(self._attempts) > REMEMBERED:
             self._attempts.popitem(last=False)
-        return attempts <= self._temper.times
+        return attempts <= self.temper.times
 
 
 class Temperament:
@@ -190,15 +219,34 @@ class Temperament:
         voice = _WORDS.get(mailboxes.voice)
         if voice is None:
             raise ValueError(f"provider {mailboxes.name}: there is no voice {mailboxes.voice!r}; there are {', '.join(sorted(_WORDS))}")
-        self._at: dict[Step, list[_Habit]] = {step: [] for step in Step}
+        self._answers: dict[Step, list[_Habit]] = {step: [] for step in Step}
+        self._manners: dict[Step, list[_Habit]] = {step: [] for step in Step}
+        self._first: float | None = None
         for number, temper in enumerate(mailboxes.temper):
             habit = _Habit(mailboxes.name, number, temper, voice)
-            self._at[habit.step].append(habit)
+            (self._manners if temper.kind in MANNERS else self._answers)[habit.step].append(habit)
+
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether a large message may be left unread."""
+        habits = [*self._answers[Step.BODY], *self._manners[Step.BODY], *self._manners[Step.CONNECT]]
+        return any(habit.step is Step.BODY or habit.temper.kind == "slow-reading" for habit in habits)
 
     def act(self, step: Step, visit: Visit, now: float) -> Act | None:
-        """What the provider does at `step`, or None where it goes on. `now` is in seconds of any clock that only goes forward."""
-        for habit in self._at[step]:
-            act = habit.act(visit, now)
-            if act is not None:
-                return act
+        """What the provider answers at `step`, or None where it goes on. `now` is in seconds of any clock that only goes forward."""
+        age = self._age(now)
+        for habit in self._answers[step]:
+            if habit.fires(visit, now, age):
+                return habit.act(visit)
         return None
+
+    def manners(self, step: Step, visit: Visit, now: float) -> list[Temper]:
+        """How the provider goes on at `step`: every temper of `MANNERS` that fires."""
+        age = self._age(now)
+        return [habit.temper for habit in self._manners[step] if habit.fires(visit, now, age)]
+
+    def _age(self, now: float) -> float:
+        """Seconds since the first visitor."""
+        if self._first is None:
+            self._first = now
+        return now - self._first

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from sandbox.certificate import server_context
-from sandbox.dns import NameServer, Zone
+from sandbox.dns import SILENCE, NameServer, Zone
 from sandbox.provider import Provider, Received, Shelf, host_names
 from sandbox.scenario import Scenario
+from sandbox.silence import Silence
 from sandbox.tally import Counts
 
 _T = TypeVar("_T")
@@ -44,6 +45,7 @@ class Sandbox:
         self._providers: dict[str, Provider] = {}
         self._shelf = Shelf(scenario.keep)
         self._name_server: NameServer | None = None
+        self._silence: Silence | None = None
 
     async def start(self, dns_port: int = 0, smtp_port: int = 0) -> SandboxAddresses:
         """Listen, on free ports where none are given. Raises OSError when a given one is taken, ValueError on a scenario that cannot be."""
@@ -117,6 +119,8 @@ class Sandbox:
             self._providers[mailboxes.name] = Provider(mailboxes, addresses[mailboxes.name], tls, self._shelf, self._clock)
         zone = Zone(self.scenario, addresses)
         port = await _listen([each for each in self._providers.values() if each.mailboxes.listening], smtp_port)
+        if any(mailboxes.silent for mailboxes in self.scenario.provider):
+            self._silence = Silence(SILENCE, port)
         self._name_server = NameServer(zone)
         dns_bound = await self._name_server.start(dns_port)
         return SandboxAddresses(f"127.0.0.1:{dns_bound}", port, addresses)
@@ -124,6 +128,8 @@ class Sandbox:
     async def _stop(self) -> None:
         if self._name_server is not None:
             await self._name_server.stop()
+        if self._silence is not None:
+            self._silence.close()
         for provider in self._providers.values():
             await provider.stop()
 

@@ -7,7 +7,15 @@ from mail.outcome import Category, Fault, Phase
 from mail.reply import Reply, reply_from_lines
 from sandbox.temper import _WORDS, KINDS
 
-PHASES = {"connect": Phase.BANNER, "ehlo": Phase.EHLO, "mail": Phase.MAIL, "rcpt": Phase.RCPT, "data": Phase.DATA, "dot": Phase.DOT}
+PHASES = {
+    "connect": Phase.BANNER,
+    "ehlo": Phase.EHLO,
+    "starttls": Phase.STARTTLS,
+    "mail": Phase.MAIL,
+    "rcpt": Phase.RCPT,
+    "data": Phase.DATA,
+    "dot": Phase.DOT,
+}
 PROVIDERS = {"plain": ["", "smarthost"], "microsoft": ["microsoft-consumer", "microsoft-business"], "gmx": ["gmx", "web.de"]}
 FAULTS = {
     Category.BAD_MAILBOX: {Fault.RECIPIENT},
