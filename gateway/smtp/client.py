@@ -84,17 +84,15 @@ ClientEvent = Answered | GoAhead | Ended | Farewell | Violation
 
 
 class _Transaction:
-    """Progress of one transaction."""
+    """Progress of one transaction: RCPT was `accepted`; the message and its final dot were given to the wire (`sent`)."""
 
     __slots__ = ("accepted", "number", "refusal", "sent")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.accepted = False
-        """RCPT was accepted."""
         self.refusal: tuple[Phase, Reply] | None = None
         self.sent = False
-        """The message and its final dot were given to the wire."""
 
 
 _PHASE = {Verb.MAIL: Phase.MAIL, Verb.RCPT: Phase.RCPT, Verb.DATA: Phase.DATA, Verb.DOT: Phase.DOT, Verb.CHUNK: Phase.DOT}
