@@ -10,19 +10,20 @@ Bad input is a `Refused` with a sentence for people; nothing has changed then.
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-import msgspec
-
+from contacts import exchange
 from contacts.address import subject_of
-from contacts.exchange import Imported, entries, import_lines
+from contacts.exchange import Imported, Progress, no_progress
 from contacts.formats.catalogue import FORMATS
+from contacts.formats.hashed import salted
 from contacts.formats.lines import object_of
 from contacts.formats.record import Bad, BadLine, moment
 from contacts.formats.shape import Format, Written
 from contacts.formats.table import read_scope
+from contacts.listing import entries, pieces
 from contacts.store import SuppressionStore
 from contacts.suppression import MAX_TEXT, Entry, Reason, Scope
 from mail.event import Event, EventKind, timestamp
@@ -154,7 +155,8 @@ def export(
     now: float,
     *,
     since: str = "",
-    progress: Callable[[int], None] = lambda done: None,
+    processes: int = 1,
+    progress: Callable[[float], None] = lambda part: None,
 ) -> Written:
     """Write every live entry, created at `since` or later, in a format. Says how many, and how many the format could not carry. Raises
     Refused, StoreError, OSError."""
@@ -162,9 +164,8 @@ def export(
         lists = [name for name, other in FORMATS.items() if name.startswith(shape.name + "-") and other.write is not None]
         raise Refused(f"format {shape.name} has several files: export {', '.join(lists)}")
     written = Written()
-    for piece in shape.write(entries(store, now, since_time(since)), written):
+    for piece in pieces(store, shape, now, since_time(since), written, processes, progress):
         out.write(piece)
-        progress(written.entries + written.left_out)
     return written
 
 
@@ -175,13 +176,14 @@ def export_to(
     now: float,
     *,
     since: str = "",
-    progress: Callable[[int], None] = lambda done: None,
+    processes: int = 1,
+    progress: Callable[[float], None] = lambda part: None,
 ) -> Written:
     """`export` to a file for its owner only, which is there whole or not at all. Raises as `export`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
-            written = export(store, shape, out, now, since=since, progress=progress)
+            written = export(store, shape, out, now, since=since, processes=processes, progress=progress)
             out.flush()
             os.fsync(out.fileno())
         os.replace(beside, path)
@@ -190,11 +192,17 @@ def export_to(
     return written
 
 
-def format_named(name: str) -> Format:
-    """A format by its name. Raises Refused."""
+def format_named(name: str, salt: bytes | None = None) -> Format:
+    """A format by its name; `sha256-salted` needs a salt, and nothing else takes one. Raises Refused."""
+    if name == "sha256-salted" and salt is not None:
+        return salted(salt)
+    if name == "sha256-salted":
+        raise Refused("sha256-salted needs a salt")
+    if salt is not None:
+        raise Refused(f"{name} takes no salt: say sha256-salted")
     found = FORMATS.get(name)
     if found is None:
-        raise Refused(f"unknown format {name!r}: one of {', '.join(FORMATS)}")
+        raise Refused(f"unknown format {name!r}: one of {', '.join([*FORMATS, 'sha256-salted'])}")
     return found
 
 
@@ -211,12 +219,35 @@ def import_file(
     node: str = "",
     dry_run: bool = False,
     skip_bad: bool = False,
-    progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+    processes: int = 1,
+    progress: Progress = no_progress,
 ) -> Imported:
     """Import a file. `scope` and `reason` replace what the lines say, for formats that cannot say it. Bad lines go to `report`, one line
     each with the number. Raises Refused, StoreError."""
     if shape.read is None:
         raise Refused(f"format {shape.name} cannot be imported: {shape.says}")
+
+    def bad(line: BadLine) -> None:
+        report.write(f"line {line.line}: {line.why}\n")
+
+    return exchange.import_file(
+        store,
+        file,
+        shape,
+        batch,
+        now,
+        node=node,
+        changes=_changes(scope, reason),
+        dry_run=dry_run,
+        skip_bad=skip_bad,
+        on_bad=bad,
+        progress=progress,
+        processes=processes,
+    )
+
+
+def _changes(scope: str, reason: str) -> dict[str, Any]:
+    """Fields of every record that are replaced. Raises Refused."""
     changes: dict[str, Any] = {}
     if scope:
         try:
@@ -227,16 +258,7 @@ def import_file(
         if reason not in set(Reason):
             raise Refused(f"unknown reason {reason!r}: one of {', '.join(Reason)}")
         changes["reason"] = Reason(reason)
-
-    def lines() -> Iterator[Any]:
-        assert shape.read is not None
-        for line in shape.read(file):
-            yield msgspec.structs.replace(line, **changes) if changes and not isinstance(line, BadLine) else line
-
-    def bad(line: BadLine) -> None:
-        report.write(f"line {line.line}: {line.why}\n")
-
-    return import_lines(store, lines(), batch, now, node=node, dry_run=dry_run, skip_bad=skip_bad, on_bad=bad, progress=progress)
+    return changes
 
 
 def since_time(text: str) -> float:

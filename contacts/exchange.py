@@ -1,59 +1,60 @@
-"""Large lists in and out of the store, while it is in use: constant memory, and an import that is whole or nothing.
+"""Large lists into the store, while it is in use: constant memory, and an import that is whole or nothing.
 
-An import reads everything into a staging file first, so that a bad line at the end is known before anything has changed. Then it is sorted
-and duplicates are merged, and it goes into the list in slices of short transactions, in the order of the keys (in any other order every
-slice would touch the whole file), under a batch that counts for nothing until its last transaction makes it whole. What a crash left is
-taken out by the next import or `tidy`. One import at a time (a lock file); lookups and the event log go on beside it, from this process or
-another.
+An import reads everything into a staging file first (`contacts.staging`; several processes read, where the format lets a file be cut), so
+that a bad line at the end is known before anything has changed. Then it goes into the list in slices of short transactions, in the order of
+the keys (in any other order every slice would touch the whole file), under a batch that counts for nothing until its last transaction makes
+it whole. What a crash left is taken out by the next import or `tidy`. One import at a time (a lock file); lookups and the event log go on
+beside it, from this process or another.
 
 An entry is a duplicate when the list has one for the same address, reason and scope that lasts as long: the older stays.
 """
 
 import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import apsw
 import msgspec
 
-from contacts.database import opened, transaction, translated
+from contacts.database import transaction, translated
+from contacts.formats.blocks import blocks
+from contacts.formats.peek import first_byte
 from contacts.formats.record import BadLine, Line
-from contacts.key import AddressKeys
-from contacts.rows import COLUMNS, REASON_NUMBER, entry_of, row_of
-from contacts.store import WHOLE, SuppressionStore
-from contacts.suppression import Entry, Reason
+from contacts.formats.shape import Format
+from contacts.listing import opened_beside
+from contacts.staging import Chunk, Packer, Staged, Staging
+from contacts.store import SuppressionStore
 from contacts.trouble import StoreError
+from contacts.workers import in_order
 from mail.event import Event, EventKind, seal, timestamp, unseal
 
 SLICE = 10_000
 """Entries in one transaction."""
-PAGE = 2_000
-"""Entries that an export reads at once."""
 KEEP_EXPIRED = 30 * 86_400.0
 KEEP_REMOVED = 400 * 86_400.0
 """Seconds for which expired entries can be asked for, and for which late additions of removed ones are expected."""
 
-_ALL = f"key, {COLUMNS}"
-_SAME = (
-    "EXISTS (SELECT 1 FROM main.suppression e WHERE e.key = s.key AND e.reason = s.reason AND e.scope = s.scope AND e.account = s.account"
-    " AND e.stream = s.stream AND e.list = s.list AND (e.expires = 0 OR s.expires BETWEEN 1 AND e.expires) AND (e.batch = 0 OR"
-    " EXISTS (SELECT 1 FROM main.batch b WHERE b.number = e.batch AND b.whole = 1)))"
+_EXISTING = (
+    "SELECT key, reason, scope, account, stream, list, expires FROM suppression e WHERE key IN (SELECT value FROM carray(?)) AND"
+    " (batch = 0 OR EXISTS (SELECT 1 FROM batch b WHERE b.number = e.batch AND b.whole = 1))"
 )
-_SORT = f"""CREATE TABLE staged.sorted AS SELECT {_ALL}, max(CASE expires WHEN 0 THEN 9e99 ELSE expires END) AS lasting
-    FROM staged.raw GROUP BY key, reason, scope, account, stream, list ORDER BY key"""
-_MERGE = f"""INSERT INTO main.suppression ({_ALL})
-    SELECT {", ".join("s." + name if name != "batch" else "?" for name in _ALL.split(", "))} FROM staged.sorted s
-    WHERE s.rowid > ? AND s.rowid <= ? AND NOT {_SAME} ON CONFLICT DO NOTHING"""
-
-_PAGE = (
-    f"SELECT {_ALL}, (SELECT id FROM batch b WHERE b.number = batch) FROM suppression WHERE (key, id) > (?, ?) AND created >= ?"
-    f" AND (expires = 0 OR expires > ?) AND reason IN (?) AND {WHOLE} ORDER BY key, id LIMIT {PAGE}"
+_INSERT = (
+    "INSERT INTO suppression (key, id, address, reason, scope, created, expires, account, stream, list, facts, batch)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 _EXPIRED = f"DELETE FROM suppression WHERE (key, id) IN (SELECT key, id FROM suppression WHERE expires > 0 AND expires < ? LIMIT {SLICE})"
 _REMOVED = f"DELETE FROM removed WHERE id IN (SELECT id FROM removed WHERE at < ? LIMIT {SLICE})"
+
+FOR_EVER = 9e99
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(step: str, done: int, total: int) -> None:
+    """Nobody looks."""
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -74,23 +75,80 @@ def import_lines(
     now: float,
     *,
     node: str = "",
+    changes: dict[str, Any] | None = None,
     dry_run: bool = False,
     skip_bad: bool = False,
     on_bad: Callable[[BadLine], None] = lambda line: None,
-    progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+    progress: Progress = no_progress,
 ) -> Imported:
     """Import everything that `lines` gives, or, when a line is bad and they are not to be skipped, nothing. `batch` is a new name for it.
 
-    `progress` is told the step (`reading`, `merging`), how much is done and of how many (0: unknown). Raises StoreError.
+    `changes` replaces fields of every record. `progress` is told the step (`reading` or `merging`), how much is done and of how much.
+    Raises StoreError.
     """
-    with _alone(store.folder), _staging(store) as connection:
+
+    def chunks() -> Iterator[Chunk]:
+        packer, source, before = Packer(None, store.keys.secret, now, changes or {}), iter(lines), 0
+        while page := list(itertools.islice(source, SLICE)):
+            yield packer.pack(page, before)
+            before += len(page)
+
+    return _import(store, chunks(), batch, now, node, dry_run, skip_bad, on_bad, progress)
+
+
+def import_file(
+    store: SuppressionStore,
+    file: BinaryIO,
+    shape: Format,
+    batch: str,
+    now: float,
+    *,
+    node: str = "",
+    changes: dict[str, Any] | None = None,
+    dry_run: bool = False,
+    skip_bad: bool = False,
+    on_bad: Callable[[BadLine], None] = lambda line: None,
+    progress: Progress = no_progress,
+    processes: int = 1,
+) -> Imported:
+    """`import_lines` of a file in a format that can be read; a large one is read by several processes where the format allows it.
+    While reading, `progress` counts octets."""
+    assert shape.read is not None
+    first, file = first_byte(file)
+    if shape.splits is None or (shape.splits.unless and shape.splits.unless == first):
+        more = {"node": node, "changes": changes, "dry_run": dry_run, "skip_bad": skip_bad, "on_bad": on_bad, "progress": progress}
+        return import_lines(store, shape.read(file), batch, now, **more)  # type: ignore[arg-type]
+    source = blocks(file, shape.splits)
+    start = list(itertools.islice(source, 2))
+    packer = Packer(shape, store.keys.secret, now, changes or {})
+    chunks = in_order(packer, itertools.chain(start, source), processes if len(start) > 1 else 1)
+    return _import(store, chunks, batch, now, node, dry_run, skip_bad, on_bad, progress)
+
+
+def _import(
+    store: SuppressionStore,
+    chunks: Iterator[Chunk],
+    batch: str,
+    now: float,
+    node: str,
+    dry_run: bool,
+    skip_bad: bool,
+    on_bad: Callable[[BadLine], None],
+    progress: Progress,
+) -> Imported:
+    with _alone(store.folder), opened_beside(store) as connection, contextlib.closing(Staging(store.folder)) as staging:
         tidy_batches(connection)
-        read, refused = _stage(connection, lines, store.keys, batch, now, on_bad, progress)
-        total = _sorted(connection)
+        read = refused = 0
+        for chunk in chunks:
+            staging.add(chunk)
+            read, refused = read + chunk.read, refused + len(chunk.bad)
+            for line in chunk.bad:
+                on_bad(line)
+            progress("reading", chunk.end or read, 0)
         if dry_run or (refused and not skip_bad):
-            merged = _count(connection, f"SELECT count(*) FROM staged.sorted s WHERE {_SAME}")
-            return Imported(batch, False, read, total - merged, read - refused - total + merged, refused)
-        added = _merge(connection, batch, total, progress)
+            added = sum(len(_news(connection, rows)) for rows in _slices(staging))
+            return Imported(batch, False, read, added, read - refused - added, refused)
+        added = _merge(connection, staging, batch, progress)
         done = Imported(batch, True, read, added, read - refused - added, refused)
         with transaction(connection):
             connection.execute("UPDATE batch SET whole = 1, event = ? WHERE id = ?", (seal(import_event(done, node, now)), batch))
@@ -117,23 +175,6 @@ def announced(store: SuppressionStore, batch: str) -> None:
     """The event log has the event of this import."""
     with opened_beside(store) as connection, transaction(connection):
         connection.execute("UPDATE batch SET event = NULL WHERE id = ?", (batch,))
-
-
-def entries(store: SuppressionStore, now: float, since: float = 0.0, reason: str = "") -> Iterator[Entry]:
-    """Every live entry created at `since` or later (and for `reason`), in the order of the keys, page by page: what changes meanwhile may
-    be in or not."""
-    place: tuple[bytes, str] = (b"", "")
-    wanted = [REASON_NUMBER[Reason(reason)]] if reason else list(REASON_NUMBER.values())
-    sql = _PAGE.replace("(?)", f"({', '.join('?' * len(wanted))})")
-    with opened_beside(store) as connection:
-        while True:
-            with translated("read"):
-                rows: list[Any] = connection.execute(sql, (*place, since, now, *wanted)).fetchall()
-            for row in rows:
-                yield entry_of(row[1:12], row[12] or "")
-            if len(rows) < PAGE:
-                return
-            place = (rows[-1][0], rows[-1][1])
 
 
 def forget(store: SuppressionStore, subject: str) -> int:
@@ -190,92 +231,39 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def opened_beside(store: SuppressionStore) -> Iterator[apsw.Connection]:
-    """One more connection to the store's file, for long work."""
-    connection = opened(store.folder / "contacts.db", check=store.keys.check_value())
-    try:
-        yield connection
-    finally:
-        connection.close()
+def _slices(staging: Staging) -> Iterator[list[Staged]]:
+    rows = staging.sorted()
+    while page := list(itertools.islice(rows, SLICE)):
+        yield page
 
 
-@contextlib.contextmanager
-def _staging(store: SuppressionStore) -> Iterator[apsw.Connection]:
-    """A connection with an empty staging file beside the list; it needs no durability and is gone afterwards."""
-    path = store.folder / "contacts.import"
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    try:
-        with opened_beside(store) as connection:
-            with translated("write"):
-                connection.execute("ATTACH ? AS staged", (str(path),))
-                connection.execute("PRAGMA staged.journal_mode = OFF; PRAGMA staged.synchronous = OFF; PRAGMA staged.cache_size = -16000")
-                connection.execute(f"CREATE TABLE staged.raw ({_ALL})")
-            yield connection
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _stage(
-    connection: apsw.Connection,
-    lines: Iterable[Line],
-    keys: AddressKeys,
-    batch: str,
-    now: float,
-    on_bad: Callable[[BadLine], None],
-    progress: Callable[[str, int, int], None],
-) -> tuple[int, int]:
-    """Every record into the staging file. Lines read, lines refused."""
-    insert = f"INSERT INTO staged.raw VALUES ({', '.join('?' * 12)})"
-    read = refused = 0
-    rows: list[tuple[Any, ...]] = []
-    for line in lines:
-        read += 1
-        if isinstance(line, BadLine):
-            refused += 1
-            on_bad(line)
-            continue
-        entry = line.entry(batch, read, now)
-        rows.append(row_of(entry, keys.of(entry.address)))
-        if len(rows) == SLICE:
-            _into(connection, insert, rows)
-            progress("reading", read, 0)
-    _into(connection, insert, rows)
-    progress("reading", read, 0)
-    return read, refused
-
-
-def _into(connection: apsw.Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
-    with translated("write"), connection:
-        connection.executemany(sql, rows)
-    rows.clear()
-
-
-def _sorted(connection: apsw.Connection) -> int:
-    with translated("write"):
-        connection.execute(_SORT)
-        connection.execute("DROP TABLE staged.raw")
-    return _count(connection, "SELECT coalesce(max(rowid), 0) FROM staged.sorted")
-
-
-def _count(connection: apsw.Connection, sql: str) -> int:
+def _news(connection: apsw.Connection, rows: list[Staged]) -> list[Staged]:
+    """Those of `rows` that say more than the list does: it has no such entry, or one that ends earlier."""
+    keys = apsw.carray(tuple(row[0] for row in rows))
     with translated("read"):
-        rows: list[Any] = connection.execute(sql).fetchall()
-    return int(rows[0][0])
+        found: list[Any] = connection.execute(_EXISTING, (keys,)).fetchall()
+    if not found:
+        return rows
+    lasts: dict[tuple[Any, ...], float] = {}
+    for *entry, expires in found:
+        known = tuple(entry)
+        lasts[known] = max(lasts.get(known, 0.0), expires or FOR_EVER)
+    return [row for row in rows if (row[6] or FOR_EVER) > lasts.get((row[0], row[3], row[4], row[7], row[8], row[9]), 0.0)]
 
 
-def _merge(connection: apsw.Connection, batch: str, total: int, progress: Callable[[str, int, int], None]) -> int:
-    """The sorted entries into the list, in slices. How many were news."""
+def _merge(connection: apsw.Connection, staging: Staging, batch: str, progress: Progress) -> int:
+    """The staged entries into the list, in slices. How many were news."""
     with transaction(connection):
         connection.execute("INSERT INTO batch (id, whole) VALUES (?, 0)", (batch,))
         number = connection.last_insert_rowid()
-    added = 0
-    for start in range(0, total, SLICE):
+    added = done = 0
+    for rows in _slices(staging):
         with transaction(connection):
-            connection.execute(_MERGE, (number, start, start + SLICE))
-            added += connection.changes()
-        progress("merging", min(start + SLICE, total), total)
+            before = connection.total_changes()
+            connection.executemany(_INSERT, [(row[0], f"{batch}.{row[1]}", *row[2:], number) for row in _news(connection, rows)])
+            added += connection.total_changes() - before
+        done += len(rows)
+        progress("merging", done, staging.rows)
     return added
 
 

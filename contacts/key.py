@@ -27,6 +27,7 @@ class AddressKeys:
     """Files addresses under one secret."""
 
     def __init__(self, secret: bytes) -> None:
+        self.secret = secret
         self._keyed = hashlib.blake2b(digest_size=KEY_LENGTH, key=secret, person=b"suppression")
 
     def of(self, normal: str) -> bytes:

@@ -3,7 +3,7 @@
 Reason and scope are stored by their place in `REASONS` and `SCOPES`, from 1: append to these tables, never reorder them.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,7 +20,7 @@ REASONS = (
 )
 SCOPES = (Scope.GLOBAL, Scope.ACCOUNT, Scope.STREAM, Scope.LIST)
 REASON_NUMBER = {reason: number for number, reason in enumerate(REASONS, 1)}
-_SCOPE_NUMBER = {scope: number for number, scope in enumerate(SCOPES, 1)}
+SCOPE_NUMBER = {scope: number for number, scope in enumerate(SCOPES, 1)}
 
 COLUMNS = "id, address, reason, scope, created, account, stream, list, expires, facts, batch"
 Row = tuple[str, str, int, int, float, str, str, str, float, bytes | None, int]
@@ -43,21 +43,43 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Facts)
 
 
+class HasFacts(Protocol):
+    """An entry, or what is to be one."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def enhanced(self) -> str: ...
+    @property
+    def diagnostic(self) -> str: ...
+    @property
+    def campaign(self) -> str: ...
+    @property
+    def message_id(self) -> str: ...
+
+
+def facts_of(entry: HasFacts, origin: str, evidence: str = "") -> bytes | None:
+    """What only people read, packed; None where there is nothing."""
+    code, enhanced, diagnostic, campaign, message_id = entry.code, entry.enhanced, entry.diagnostic, entry.campaign, entry.message_id
+    if not (origin or evidence or code or enhanced or diagnostic or campaign or message_id):
+        return None
+    return _encoder.encode(_Facts(origin, evidence, code, enhanced, diagnostic, campaign, message_id))
+
+
 def row_of(entry: Entry, key: bytes, batch: int = 0) -> tuple[Any, ...]:
     """The row of `entry`: key, then `COLUMNS`."""
-    facts = _Facts(entry.origin, entry.evidence, entry.code, entry.enhanced, entry.diagnostic, entry.campaign, entry.message_id)
     return (
         key,
         entry.id,
         entry.address,
         REASON_NUMBER[entry.reason],
-        _SCOPE_NUMBER[entry.scope],
+        SCOPE_NUMBER[entry.scope],
         entry.created,
         entry.account,
         entry.stream,
         entry.list,
         entry.expires,
-        None if facts == _NO_FACTS else _encoder.encode(facts),
+        facts_of(entry, entry.origin, entry.evidence),
         batch,
     )
 

@@ -294,6 +294,7 @@ class Gateway:
         log.started(gateway_version(), settings.gateway.node, self.hostname, str(self.data), config)
         self.core.start()
         await self.core.outbox.caught_up()
+        await self.console.call("suppression.announce", {})
         self.publishing.start()
         if settings.http.address is not None:
             host, _, port = settings.http.address.rpartition(":")

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from config.load import Configuration
+from gateway.commands import lists as lists
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
 from gateway.commands.database import database_trouble, db
 from gateway.commands.judgement import bounce, fbl

@@ -50,4 +50,4 @@ def write(entries: Iterable[Entry], written: Written, salt: bytes = b"") -> Iter
 
 def salted(salt: bytes) -> Format:
     """The format with this salt."""
-    return Format("sha256-salted", "SHA-256 of a salt and the address; cannot be imported.", None, functools.partial(write, salt=salt))
+    return Format("sha256-salted", "SHA-256 of a salt and the address; cannot be imported.", write=functools.partial(write, salt=salt))

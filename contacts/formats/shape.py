@@ -16,6 +16,18 @@ class Written(msgspec.Struct):
     left_out: int = 0
 
 
+class Splits(msgspec.Struct, frozen=True):
+    """How a file is cut into parts that are read apart (`contacts.formats.blocks`): one record a line, or a quoted field over several.
+
+    `prefix` is put before each part but the first, where the format has no `header`. A file that starts with `unless` is read whole.
+    """
+
+    quoted: bool = False
+    header: bool = False
+    prefix: bytes = b""
+    unless: bytes = b""
+
+
 class Format(msgspec.Struct, frozen=True):
     """One shape. `read` is None where it cannot be read back, `write` where it is only read."""
 
@@ -24,6 +36,10 @@ class Format(msgspec.Struct, frozen=True):
     """One line for people: what it carries and what it loses."""
     read: Callable[[BinaryIO], Iterator[Line]] | None = None
     write: Callable[[Iterable[Entry], Written], Iterator[bytes]] | None = None
+    splits: Splits | None = None
+    """None: a file is read from its start to its end."""
+    lines: bool = True
+    """An export is a header and then lines that do not know each other."""
 
 
 def portable(entry: Entry) -> bool:

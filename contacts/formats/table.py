@@ -8,11 +8,12 @@ guarded with an apostrophe, and unguarded when read: exactly, also for text that
 """
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from contacts.formats.record import Bad, BadLine, Line, Lines, Record, moment, reason_of, reply_code, subject, word, words
+from contacts.formats.record import MAX_LINE, Bad, BadLine, Line, Lines, Record, moment, reason_of, reply_code, subject, word, words
 from contacts.formats.shape import Written
 from contacts.suppression import Entry, Scope
 from mail.event import timestamp
@@ -49,6 +50,10 @@ def unguarded(text: str) -> str:
 
 def rows(file: BinaryIO) -> Iterator[tuple[int, list[str]] | BadLine]:
     """Rows with the number of their last line; rows without any text are passed over."""
+    if isinstance(file, io.BytesIO) and (plain := _plain(file.getvalue())) is not None:
+        reader = csv.reader(plain)
+        yield from ((reader.line_num, row) for row in reader if any(row))
+        return
     lines = Lines(file)
     source = _text(lines)
     reader = csv.reader(source, strict=True)
@@ -65,6 +70,17 @@ def rows(file: BinaryIO) -> Iterator[tuple[int, list[str]] | BadLine]:
             continue
         if any(row):
             yield lines.number, row
+
+
+def _plain(data: bytes) -> list[str] | None:
+    """The lines of a file in memory that holds nothing to be careful about: no quotes, no strange line ends, no line too long."""
+    if b'"' in data or data.count(b"\r") != data.count(b"\r\n"):
+        return None
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        return None
+    return None if max(map(len, lines)) * 4 > MAX_LINE else lines
 
 
 def _text(lines: Lines) -> Iterator[str]:
@@ -103,34 +119,67 @@ def records(file: BinaryIO, accept: Callable[[list[str]], Callable[[int, Row], R
 
 def read(file: BinaryIO) -> Iterator[Line]:
     """Our own columns; `email` and `reason` are needed, the others may be missing."""
-    return records(file, _accept)
+    places: list[int] | None = None
+    width = 0
+    for row in rows(file):
+        if isinstance(row, BadLine):
+            yield row
+            continue
+        number, values = row
+        try:
+            if places is None:
+                places, width = _places([name.strip().lower() for name in values]), len(values)
+                continue
+            if len(values) > width:
+                raise Bad(f"{len(values)} columns, the header has {width}")
+            values.extend([""] * (width + 1 - len(values)))  # the last one, at width, is what a missing column holds
+            yield _record(number, *[values[place] for place in places])
+        except Bad as error:
+            yield BadLine(number, str(error))
+            if places is None:
+                return
 
 
-def _accept(header: list[str]) -> Callable[[int, Row], Record]:
+def _places(header: list[str]) -> list[int]:
+    """Where each of COLUMNS is; one that is missing is behind the last. Raises Bad."""
     missing = {"email", "reason"} - set(header)
     if missing:
         raise Bad(f"the header has no column {' and '.join(sorted(missing))}")
-    return _record
+    return [header.index(name) if name in header else len(header) for name in COLUMNS]
 
 
-def _record(line: int, row: Row) -> Record:
-    scope, account, stream, name = read_scope(row.get("scope", ""))
+def _record(
+    line: int,
+    email: str,
+    reason: str,
+    scope: str,
+    source: str,
+    created: str,
+    expires: str,
+    code: str,
+    enhanced: str,
+    diagnostic: str,
+    campaign: str,
+    message_id: str,
+) -> Record:
+    """Most lines of a list say little, and many the same: what is empty costs nothing, and what repeats is read once."""
+    where, account, stream, name = _scope(scope)
     return Record(
         line,
-        subject(row.get("email")),
-        reason_of(row.get("reason")),
-        scope,
+        subject(email),
+        _reason(reason),
+        where,
         account,
         stream,
         name,
-        word(unguarded(row.get("source", ""))),
-        moment(row.get("created_at")),
-        moment(row.get("expires_at")),
-        reply_code(row.get("smtp_code")),
-        word(row.get("enhanced_code")),
-        words(unguarded(row.get("diagnostic", ""))),
-        word(unguarded(row.get("campaign_id", ""))),
-        word(unguarded(row.get("message_id", ""))),
+        word(unguarded(source)) if source else "",
+        moment(created) if created else 0.0,
+        moment(expires) if expires else 0.0,
+        _code(code) if code else 0,
+        word(enhanced) if enhanced else "",
+        words(unguarded(diagnostic)) if diagnostic else "",
+        word(unguarded(campaign)) if campaign else "",
+        word(unguarded(message_id)) if message_id else "",
     )
 
 
@@ -206,3 +255,8 @@ def read_scope(text: str) -> tuple[Scope, str, str, str]:
     if kind == "list" and name:
         return Scope.LIST, word(account), "", word(name)
     raise Bad("unknown scope")
+
+
+_scope = functools.lru_cache(4096)(read_scope)
+_reason = functools.lru_cache(256)(reason_of)
+_code = functools.lru_cache(1024)(reply_code)

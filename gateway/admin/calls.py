@@ -121,6 +121,7 @@ CHANGING = frozenset(
         "lanes.resume",
         "suppression.add",
         "suppression.remove",
+        "suppression.announce",
     }
 )
 """Calls that change something when they are no dry run: these are logged."""

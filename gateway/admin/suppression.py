@@ -1,7 +1,7 @@
 """The console's calls about the suppression list: list, why, add, remove.
 
 A change is an event: it goes to disk with the event log first, then into the view, so that it is in the log like every other and comes back
-after a crash. Files (export, import) are not a matter of this socket.
+after a crash. Files (export, import) are not a matter of this socket: `suppression.announce` asks for the events of what was imported.
 """
 
 import asyncio
@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from contacts import command
+from contacts.exchange import announced, unannounced
 from contacts.formats.lines import object_of
 from contacts.store import SuppressionStore
 from contacts.trouble import StoreError
-from gateway.admin.calls import CallError, Result
+from gateway.admin.calls import CallError, Nothing, Result
 from gateway.core.core import Core
 from mail.event import Event, seal
 from mail.identity import to_text
@@ -65,6 +66,7 @@ class SuppressionCalls:
             "suppression.why": (WhySuppressed, self._told(self._why)),
             "suppression.add": (AddSuppression, self._told(self._add)),
             "suppression.remove": (RemoveSuppression, self._told(self._remove)),
+            "suppression.announce": (Nothing, self._told(self._announce)),
         }
 
     def _told(self, carry_out: Callable[[Any], Awaitable[Result]]) -> Callable[[Any], Awaitable[Result]]:
@@ -115,6 +117,15 @@ class SuppressionCalls:
         if not arguments.dry_run:
             await self._commit(events)
         return {"removed": [event.entry for event in events], "dry_run": arguments.dry_run}
+
+    async def _announce(self, arguments: Nothing) -> Result:
+        """The events of imports that are in the list and not yet in the log. An import beside us writes the list itself."""
+        loop = asyncio.get_running_loop()
+        events = await loop.run_in_executor(None, unannounced, self._store)
+        await self._commit(events)
+        for event in events:
+            await loop.run_in_executor(None, announced, self._store, event.batch)
+        return {"announced": [event.batch for event in events], "dry_run": not events}
 
     async def _commit(self, events: list[Event]) -> None:
         if events:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from contacts import exchange
-from contacts.exchange import Imported, ImportRunning, announced, entries, forget, import_lines, tidy, unannounced
+from contacts.exchange import Imported, ImportRunning, announced, forget, import_lines, tidy, unannounced
 from contacts.formats.catalogue import FORMATS
 from contacts.formats.record import BadLine, Record
 from contacts.formats.shape import Written
+from contacts.listing import entries
 from contacts.store import SuppressionStore
 from contacts.suppression import Reason, Scope
 from mail.event import EventKind, seal

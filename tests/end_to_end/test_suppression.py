@@ -1,5 +1,8 @@
 """A dead address is written to once: the bounce suppresses it in its own transaction, kill -9 or not, until somebody takes it off."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,8 @@ import pytest
 from gateway.admin.calls import CallError
 from mail.event import EventKind, unseal
 from sandbox.scenario import Mailboxes, Temper
+from sandbox.world import SandboxAddresses
+from tests.durability.rig import ROOT
 from tests.end_to_end.house import GROUND, OPEN_ACCOUNT, House, internet, letter, serving
 
 GONE = "gone@boxes.test"
@@ -63,3 +68,80 @@ def test_bad_input_is_refused_with_a_sentence_and_changes_nothing(tmp_path: Path
         with pytest.raises(CallError):
             house.call("suppression.add", **arguments)
         assert house.call("suppression.list")["entries"] == []
+
+
+def command(house: House, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    line = [sys.executable, "-m", "gateway.cli", "suppression", *arguments, "--config", str(house.config)]
+    return subprocess.run(line, capture_output=True, check=False, input=given, cwd=ROOT)
+
+
+LIST = b"email,reason,diagnostic\njean@boxes.test,complaint,told us\nMarie@Boxes.test,manual,\njean@boxes.test,complaint,\n"
+
+
+def test_a_file_is_imported_beside_a_running_gateway_and_its_one_event_is_in_the_log(tmp_path: Path) -> None:
+    recipient = "jean@boxes.test"
+    with internet(PROVIDERS) as (_, addresses), serving(House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT)) as house:
+        dry = command(house, "import", "csv", "-", "--dry-run", given=LIST)
+        assert b"nothing was changed (dry run): 3 read, 2 new, 1 there already, 0 bad" in dry.stdout
+        assert house.call("suppression.list")["entries"] == []
+        bad = command(house, "import", "csv", "-", given=LIST + b"nobody,manual,\n")
+        assert (bad.returncode, bad.stderr.splitlines()[0]) == (65, b"line 5: no address")
+        assert house.call("suppression.list")["entries"] == []
+        done = command(house, "import", "csv", "-", "--json", given=LIST)
+        batch = json.loads(done.stdout)["batch"]
+        send(house, recipient)
+        house.until(lambda: EventKind.SUPPRESSED in kinds(house, recipient), "the message to be suppressed")
+        events = [event for event in map(unseal, (house.folder / "data/events.ndjson").read_bytes().splitlines()) if event.batch]
+        assert [(event.kind, event.batch, event.counts) for event in events] == [
+            (EventKind.SUPPRESSION_IMPORTED, batch, {"read": 3, "added": 2, "merged": 1, "refused": 0})
+        ]
+        (entry,) = house.call("suppression.why", address=recipient)["entries"]
+        assert (entry["batch"], entry["diagnostic"]) == (batch, "told us")
+        exported = command(house, "export", "ses").stdout
+        assert exported == b"jean@boxes.test,COMPLAINT\n"
+        assert not house.complaints()
+
+
+def test_an_import_before_the_first_start_is_told_by_the_first_start(tmp_path: Path) -> None:
+    with internet(PROVIDERS) as (_, addresses):
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT)
+        (house.folder / "data").mkdir()
+        assert command(house, "import", "csv", "-", given=LIST).returncode == 0
+        with serving(house):
+            house.until(lambda: EventKind.SUPPRESSION_IMPORTED in kinds(house, ""), "the event of the import")
+            send(house, "marie@boxes.test")
+            house.until(lambda: EventKind.SUPPRESSED in kinds(house, "marie@boxes.test"), "the message to be suppressed")
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A list of two, without a gateway."""
+    house = House(tmp_path_factory.mktemp("offline"), SandboxAddresses("127.0.0.1:53", 25, {}), GROUND)
+    assert command(house, "import", "csv", "-", given=LIST).returncode == 0
+    return house
+
+
+def everything(house: House) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((house.folder / "data").iterdir())]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("import", "xml", "-"), b"unknown format 'xml'"),
+        (("import", "csv", "/nowhere/list.csv"), b"/nowhere/list.csv: No such file"),
+        (("import", "csv", "-", "--scope", "moon"), b"unknown scope 'moon'"),
+        (("import", "csv", "-", "--reason", "dislike"), b"unknown reason 'dislike'"),
+        (("export", "mailgun"), b"format mailgun has several files"),
+        (("export", "sha256-salted"), b"sha256-salted needs a salt"),
+        (("export", "csv", "--since", "yesterday"), b"--since 'yesterday' is no time"),
+        (("export", "csv", "/nowhere/list.csv"), b"/nowhere/"),
+    ],
+)
+def test_bad_commands_are_told_in_one_line_and_change_nothing(offline: House, arguments: tuple[str, ...], told: bytes) -> None:
+    before = everything(offline)
+    done = command(offline, *arguments, given=LIST)
+    assert done.returncode in (64, 73)
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert everything(offline) == before
