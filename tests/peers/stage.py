@@ -61,7 +61,7 @@ domains = ["any"]
 [[account]]
 name = "crm"
 password_file = "crm.hash"
-domains = ["librairie.test"]
+domains = ["librairie.test", "shop.example"]
 [[route]]
 domain = "*"
 host = "127.0.0.1"
