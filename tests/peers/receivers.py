@@ -1,7 +1,8 @@
-"""Servers of others that take mail from the gateway: each starts on a loopback port, knows `zoe` and `rene` in two domains, and shows what
-it kept, lines ended with CRLF again.
+"""Servers of others that take mail from the gateway: each starts on a loopback port, knows `zoe` and `rene` in three domains, and shows
+what it kept, lines ended with CRLF again.
 
-`clear.test` is sent to without TLS, `tls.test` with TLS required; that is the gateway's to choose, the server is the same.
+`clear.test` is sent to without TLS, `tls.test` with TLS required, `usual.test` with TLS where it works: that is the gateway's to choose, the
+server is the same.
 """
 
 import os
@@ -18,7 +19,7 @@ from tests.peers.postfix import Postfix
 from tests.peers.programs import greets, installed, until
 from tests.peers.stage import Mailbox, write_certificate
 
-DOMAINS = ["clear.test", "tls.test"]
+DOMAINS = ["clear.test", "tls.test", "usual.test"]
 KNOWN = [f"{name}@{domain}" for domain in DOMAINS for name in ("zoe", "rene")]
 
 

@@ -35,6 +35,11 @@ domain = "tls.test"
 host = "127.0.0.1"
 port = {smtp}
 tls = "required"
+[[route]]
+domain = "usual.test"
+host = "127.0.0.1"
+port = {smtp}
+tls = "opportunistic"
 """
 
 
@@ -75,7 +80,7 @@ def correspondence(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
             receiver.stop()
 
 
-@pytest.mark.parametrize("domain", ["clear.test", "tls.test"])
+@pytest.mark.parametrize("domain", ["clear.test", "tls.test", "usual.test"])
 def test_mail_arrives_whole_and_verifies(correspondence: Correspondence, domain: str) -> None:
     if domain == "tls.test" and not correspondence.receiver.tls:
         pytest.skip("it has no TLS that works here")
@@ -86,7 +91,7 @@ def test_mail_arrives_whole_and_verifies(correspondence: Correspondence, domain:
     for recipient in to:
         event = correspondence.ended(recipient)
         assert event.kind is EventKind.DELIVERED
-        assert bool(event.tls) is (domain == "tls.test")
+        assert bool(event.tls) is (correspondence.receiver.tls and domain != "clear.test")
     until(lambda: len(correspondence.kept(to[0])) == len(to), "both messages", correspondence.receiver.told)
     record = "".join(re.findall(r'"([^"]*)"', correspondence.key.zone_line)).encode()
     for content in correspondence.kept(to[0]):
