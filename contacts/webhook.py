@@ -2,7 +2,7 @@
 
 The signature is over `id.timestamp.body`, so a body cannot be replayed under another id or later than the receiver allows. The id is that
 of the delivery of a batch and the same at every retry: a receiver that keeps ids sees each once. Several secrets sign side by side while
-one is being replaced. Pure: no socket and no clock; whoever delivers retries (`retry_at`) and keeps what died.
+one is being replaced. Pure: no socket and no clock; `contacts.endpoint` delivers and retries, `contacts.letters` keeps what died.
 
 Secrets are `whsec_` and base64, 24 to 64 octets. They are in no message and no repr.
 """
@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 PREFIX = "whsec_"
 TOLERANCE = 300.0
 """Seconds by which a timestamp may differ from the receiver's clock."""
-RETRIES = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 2 * 3600.0, 4 * 3600.0, 8 * 3600.0)
-"""Seconds before each retry; the last is repeated until GIVE_UP."""
-GIVE_UP = 4 * 86_400.0
+RETRIES = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+"""Seconds before each retry after so many failures; the last is repeated. An hour at most: one request asks for all that wait behind it."""
 
 
 class WebhookSecret:
@@ -67,7 +66,6 @@ def verify(secrets: Sequence[WebhookSecret], given: Mapping[str, str], body: byt
     return any(hmac.compare_digest(one, other) for one in signatures for other in expected)
 
 
-def retry_at(failed: int, first: float, now: float, spread: float) -> float | None:
-    """When to try again after `failed` failures since `first`; None: it is dead. `spread`, random from 0 to 1, is a tenth of jitter."""
-    wait = RETRIES[min(failed, len(RETRIES)) - 1] * (1 + spread / 10)
-    return now + wait if now + wait <= first + GIVE_UP else None
+def retry_in(failed: int, spread: float) -> float:
+    """Seconds to wait after `failed` failures in a row. `spread`, random from 0 to 1, is a tenth of jitter."""
+    return RETRIES[min(failed, len(RETRIES)) - 1] * (1 + spread / 10)

@@ -5,6 +5,7 @@ when the contact database is so far behind, `room` says no and new mail is answe
 a webhook endpoint that is so far behind loses its oldest events, which are counted, because one slow receiver must not stop mail.
 """
 
+import asyncio
 import random
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from gateway.core.outbox import Outbox
 from gateway.observe.metrics import Metrics, SinkGauge
 from gateway.publishing.database import DatabaseRoad
 from gateway.publishing.sink import Sink
+from gateway.publishing.webhooks import Webhooks, letters_exist
 
 CONDITION = "events-backlog"
 
@@ -33,19 +35,27 @@ class Publishing:
     ) -> None:
         self._bound = settings.events.waiting
         self._condition = condition
+        self._closed = False
         self._database: DatabaseRoad | None = None
         if settings.contacts.database is not None:
             self._database = DatabaseRoad(settings, outbox, store, metrics, clock, chance)
+        self.webhooks: Webhooks | None = None
+        if settings.webhook or letters_exist(settings.gateway.data):
+            self.webhooks = Webhooks(settings, settings.gateway.data, outbox, metrics, clock, chance)
 
     def start(self) -> None:
         """Begin."""
         if self._database is not None:
             self._database.start()
+        if self.webhooks is not None:
+            self.webhooks.start()
 
     async def close(self) -> None:
         """End, with as much sent as goes quickly."""
-        if self._database is not None:
-            await self._database.close()
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.gather(*(road.close() for road in (self._database, self.webhooks) if road is not None))
 
     def room(self) -> bool:
         """Whether the outbox may grow."""
@@ -64,4 +74,5 @@ class Publishing:
         return {sink.name: sink.status() for sink in self._sinks()}
 
     def _sinks(self) -> list[Sink]:
-        return [] if self._database is None else [self._database.out, self._database.back]
+        database = [] if self._database is None else [self._database.out, self._database.back]
+        return database + ([] if self.webhooks is None else list(self.webhooks.sinks.values()))
