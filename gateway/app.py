@@ -138,7 +138,7 @@ class Gateway:
             prefetch=self.router.prefetch,
             unsignable=self.composer.unsignable,
         )
-        self.console = Console(self.core, self.contacts, self.status)
+        self.console = Console(self.core, self.contacts, self.publishing, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
         self.api = ApiDoor(settings, self.console, log.commanded, log.command_failed, log.bug)
         self.snapshot = Snapshot(

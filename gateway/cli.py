@@ -21,6 +21,7 @@ from gateway.commands.keys import account, apikey, dkim
 from gateway.commands.queue import lanes, queue
 from gateway.commands.send import send
 from gateway.commands.suppression import suppression
+from gateway.commands.webhook import webhook
 
 app = typer.Typer(
     name="mailwright",
@@ -33,6 +34,7 @@ app.add_typer(queue, name="queue")
 app.add_typer(lanes, name="lanes")
 app.add_typer(suppression, name="suppression")
 app.add_typer(db, name="db")
+app.add_typer(webhook, name="webhook")
 app.add_typer(dkim, name="dkim")
 app.add_typer(account, name="account")
 app.add_typer(apikey, name="apikey")

@@ -122,6 +122,7 @@ CHANGING = frozenset(
         "suppression.add",
         "suppression.remove",
         "suppression.announce",
+        "webhook.replay",
     }
 )
 """Calls that change something when they are no dry run: these are logged."""

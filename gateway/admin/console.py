@@ -22,10 +22,12 @@ from gateway.admin.calls import (
     Result,
     ShowDelivery,
 )
+from gateway.admin.publishing import PublishingCalls
 from gateway.admin.suppression import SuppressionCalls
 from gateway.calls import Lane
 from gateway.core.core import Core
 from gateway.core.sweeps import Action, Operation
+from gateway.publishing.publishing import Publishing
 from gateway.spool.port import Hold, Queued, Selection
 from mail.event import timestamp
 from mail.identity import from_text, to_text
@@ -37,7 +39,7 @@ HOLD_FIELDS = ("provider", "account", "stream", "campaign", "domain", "source")
 class Console:
     """The calls over one core."""
 
-    def __init__(self, core: Core, store: SuppressionStore, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, core: Core, store: SuppressionStore, publishing: Publishing, status: Callable[[], dict[str, Any]]) -> None:
         self._core = core
         self._status = status
         self._calls: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Awaitable[Result]]]] = {
@@ -55,6 +57,7 @@ class Console:
             "lanes.suspend": (LaneName, self._suspend),
             "lanes.resume": (LaneName, self._resume),
             **SuppressionCalls(core, store).calls,
+            **PublishingCalls(publishing).calls,
         }
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Result:

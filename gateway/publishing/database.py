@@ -1,8 +1,7 @@
 """The road to the contact database: events go out in batches, what others wrote into the suppression table comes back into the view.
 
-Two connections, two tasks, beside the mail loop: a batch is read, prepared in slices and sent without blocking it. How far the events have
-come is a note in the spool, written with the next commit: after a crash some are sent again, and PostgreSQL knows their ids. Entries of an
-import follow its event before the position moves on, since they are no events themselves.
+Two tasks, each with its connection, beside the mail loop: a batch is read, prepared in slices and sent without blocking it. How far the
+events have come is a note in the spool, written with the next commit: after a crash some are sent again, and PostgreSQL knows their ids.
 
 Bad days: while the database is away, or has a schema of another version, events stay in the outbox, both tasks try again with growing
 waits, and mail flows. A stop waits a few seconds for what is still to go out, unless the database is away.
@@ -58,7 +57,8 @@ class DatabaseRoad:
         outbox.add(NAME, position)
         self.out = Sink(NAME, position, lambda: outbox.newest, metrics, clock)
         self.back = Sink(BACK, 0, lambda: 0, metrics, clock)
-        self._databases = (connection_of(settings), connection_of(settings))
+        self._databases = (connection_of(settings), connection_of(settings), connection_of(settings))
+        self._reading = asyncio.Lock()
         self._way_out = WayOut(self._databases[0], self._page, self._moved, self.out.told, chance, position)
         self._chance = chance
         self._thread = ThreadPoolExecutor(1, "replica")
@@ -81,6 +81,11 @@ class DatabaseRoad:
         for database in self._databases:
             await database.close()
         self._thread.shutdown()
+
+    async def events_after(self, position: int, limit: int) -> list[tuple[int, int, bytes]]:
+        """Events of all gateways, on a connection of its own. Raises StoreError."""
+        async with self._reading:
+            return await self._databases[2].after(position, limit)
 
     def _page(self, after: int) -> Rows:
         rows = self._outbox.page(after, self._batch)

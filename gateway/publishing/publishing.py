@@ -65,6 +65,10 @@ class Publishing:
         self._condition(CONDITION, "the contact database is behind by events.waiting events" if full else None)
         return not full
 
+    async def events_after(self, position: int, limit: int) -> list[tuple[int, int, bytes]] | None:
+        """Events of all gateways from the contact database: (position, sequence, line). None where there is no database."""
+        return None if self._database is None else await self._database.events_after(position, limit)
+
     def gauges(self) -> list[SinkGauge]:
         """For the metrics."""
         return [sink.gauge() for sink in self._sinks()]

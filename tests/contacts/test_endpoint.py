@@ -118,7 +118,7 @@ class Road:
 
 def ordered(events):
     """Whether the events of each address are in the order of the log, and none is there twice."""
-    last = {}
+    last: dict[str, int] = {}
     for event in events:
         if event["position"] <= last.get(event["recipient"], 0):
             return False

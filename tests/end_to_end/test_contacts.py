@@ -13,10 +13,28 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from mail.event import EventKind
 from sandbox.scenario import Mailboxes, Temper
+from tests.api.client import CONFIGURATION, ask
+from tests.contacts.receiver import SECRET, Receiver
 from tests.contacts.server import Server, server
+from tests.durability.rig import free_port
 from tests.end_to_end.house import GROUND, OPEN_ACCOUNT, House, internet, letter, serving
 
-PROVIDERS = [Mailboxes(name="boxes", domains=["boxes.test"], temper=[Temper(kind="unknown-user", recipients=["gone@*"])])]
+PROVIDERS = [Mailboxes(name="boxes", domains=["boxes.test"], temper=[Temper(kind="unknown-user", recipients=["gone*"])])]
+
+WEBHOOKS = """
+[[webhook]]
+name = "crm"
+url = "{crm}"
+secret_file = "hook.secret"
+batch = 5
+allow_private = true
+[[webhook]]
+name = "bounces"
+url = "{bounces}"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+events = ["bounced"]
+allow_private = true
+"""
 
 CONTACTS = """
 [contacts]
@@ -34,7 +52,7 @@ def postgres() -> Iterator[Server]:
         yield running
 
 
-def ask(postgres: Server, sql: str, *values: Any) -> list[Any]:
+def query(postgres: Server, sql: str, *values: Any) -> list[Any]:
     async def run() -> list[Any]:
         connection = await asyncpg.connect(postgres.dsn)
         try:
@@ -60,10 +78,11 @@ def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_
     (tmp_path / "gateway").mkdir()
     (tmp_path / "gateway" / "contacts.url").write_text(postgres.dsn)
     (tmp_path / "gateway" / "contacts.url").chmod(0o600)
-    ask(postgres, "CREATE TABLE contact (email text PRIMARY KEY, email_status text NOT NULL DEFAULT 'ok')")
-    ask(postgres, "INSERT INTO contact VALUES ('gone@boxes.test'), ('jean@boxes.test')")
+    query(postgres, "CREATE TABLE contact (email text PRIMARY KEY, email_status text NOT NULL DEFAULT 'ok')")
+    query(postgres, "INSERT INTO contact VALUES ('gone@boxes.test'), ('jean@boxes.test')")
     with internet(PROVIDERS) as (_, addresses):
-        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + CONTACTS)
+        port = free_port()
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + CONTACTS + CONFIGURATION.replace("{api}", str(port)))
         with serving(house):
             send(house, "gone@boxes.test", "jean@boxes.test")
             house.ended("jean@boxes.test")
@@ -73,10 +92,10 @@ def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_
             assert "it has no schema mailwright, this program needs" in said
             assert mailwright(house, "db", "migrate")[0] == 0
             house.until(lambda: house.call("status")["postgres"]["waiting"] == 0, "the events to be there")
-            assert ask(postgres, "SELECT email_status FROM contact ORDER BY email") == [("bad-mailbox",), ("ok",)]
-            assert ask(postgres, "SELECT address, reason FROM mailwright.suppressed") == [("gone@boxes.test", "hard_bounce")]
+            assert query(postgres, "SELECT email_status FROM contact ORDER BY email") == [("bad-mailbox",), ("ok",)]
+            assert query(postgres, "SELECT address, reason FROM mailwright.suppressed") == [("gone@boxes.test", "hard_bounce")]
 
-            ask(postgres, "INSERT INTO mailwright.suppression (address, origin) VALUES ('Jean@boxes.test', 'crm')")
+            query(postgres, "INSERT INTO mailwright.suppression (address, origin) VALUES ('Jean@boxes.test', 'crm')")
             begun = time.monotonic()
             house.until(lambda: house.call("suppression.why", address="jean@boxes.test")["entries"], "the entry to be here")
             assert time.monotonic() - begun < 2
@@ -91,11 +110,50 @@ def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_
             house.until(lambda: house.call("status")["postgres"]["error"], "trouble to be told")
             postgres.start()
             house.until(lambda: house.call("status")["postgres"]["waiting"] == 0, "the database to catch up")
+            pulled, after = [], 0
+            while (page := ask(port, "GET", f"/v1/events?after={after}&limit=3", "read")[1])["events"]:
+                pulled += [event["event"]["id"] for event in page["events"]]
+                after = page["next"]
+            assert pulled == [row[0] for row in query(postgres, "SELECT id FROM mailwright.event ORDER BY position")]
+            assert ask(port, "GET", "/v1/events?after=-1", "read")[0] == 400
             send(house, "last@boxes.test")
             house.ended("last@boxes.test")
             house.stop()
             written = [(event["id"], event["kind"]) for event in house.events()]
-            published = ask(postgres, "SELECT id, kind FROM mailwright.event ORDER BY position")
+            published = query(postgres, "SELECT id, kind FROM mailwright.event ORDER BY position")
             assert published == written, "an orderly stop leaves nothing behind"
             assert [kind for _, kind in published].count(EventKind.SUPPRESSED) == 2
             assert not house.complaints()
+
+
+def test_webhooks_get_every_event_once_in_order_through_a_crash_and_each_at_its_own_pace(tmp_path: Path) -> None:
+    crm, bounces = Receiver(), Receiver()
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "hook.secret").write_text(SECRET + "\n")
+    configuration = WEBHOOKS.replace("{crm}", crm.url).replace("{bounces}", bounces.url)
+    with internet(PROVIDERS) as (_, addresses):
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + configuration)
+        with serving(house):
+            bounces.answer = lambda events: 503
+            for number in range(4):
+                send(house, f"gone{number}@boxes.test", f"p{number}@boxes.test")
+                house.ended(f"p{number}@boxes.test")
+                if number == 1:
+                    house.until(lambda: crm.taken and bounces.requests, "both to be asked")
+                    house.kill()
+                    house.start()
+            house.until(lambda: len(crm.events) == len(house.events()), "the quick one to have everything")
+            assert not bounces.taken
+            (row,) = [row for row in house.call("webhook.list")["endpoints"] if row["endpoint"] == "bounces"]
+            assert row["error"] == "answered 503"
+            bounces.answer = lambda events: 204
+            assert mailwright(house, "webhook", "replay", "bounces") == (0, "0 dead letters of bounces will be sent again\n")
+            house.until(lambda: len(bounces.events) == 4, "the slow one to have its part")
+            assert house.stop() == 0
+            written = [event["id"] for event in house.events()]
+            assert [event["id"] for event in crm.events] == written
+            assert {event["kind"] for event in bounces.events} == {"bounced"}
+            assert len({identity for identity, _ in bounces.requests[: bounces.requests.index(bounces.requests[-1])]}) <= 2
+            assert not house.complaints()
+    crm.close()
+    bounces.close()

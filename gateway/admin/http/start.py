@@ -56,10 +56,10 @@ class ApiDoor:
 
     def _application(self) -> Application:
         """What adds routes stands here."""
-        from gateway.admin.http import suppression
+        from gateway.admin.http import events, suppression
         from gateway.admin.http.app import application
 
-        return application(self._desk, (suppression.routes,))
+        return application(self._desk, (suppression.routes, events.routes))
 
     def _most(self, path: str) -> int:
         return self._api.request_size
