@@ -1,8 +1,8 @@
 """Servers of others that take mail from the gateway: each starts on a loopback port, knows `zoe` and `rene` in three domains, and shows
 what it kept, lines ended with CRLF again.
 
-`clear.test` is sent to without TLS, `tls.test` with TLS required, `usual.test` with TLS where it works: that is the gateway's to choose, the
-server is the same.
+The gateway sends to `clear.test` without TLS, to `tls.test` with TLS required, to `usual.test` with TLS where it works; the server is the
+same.
 """
 
 import os
