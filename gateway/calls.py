@@ -77,13 +77,22 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     """One for each recipient, in their order; none at all when nobody said NOTIFY or ORCPT."""
     deadline: float = 0.0
     """Unix seconds at which its deliveries expire, if that is sooner than the stream says; 0 for none."""
+    key: bytes = b""
+    """16 octets for (account, idempotency key), or empty: recipients accepted under it before are not sent to again."""
+    body: int = 0
+    """With a key, a hash of the body."""
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False, tag="committed"):
     """The message is on disk; identities of the message and of its deliveries, in the order of the recipients."""
 
     message: int
+    """When everybody was accepted before, the first message."""
     deliveries: list[int]
+    repeated: int = 0
+    """Recipients who were accepted before under the same idempotency key, and have no delivery now."""
+    first: int = 0
+    """The first message that one of them was accepted with."""
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False, tag="refused"):

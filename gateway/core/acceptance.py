@@ -22,7 +22,7 @@ from gateway.core.held import Held, not_before
 from gateway.core.observer import Observer
 from gateway.core.telling import ACCEPTED, told
 from gateway.delivery.route import Route
-from gateway.spool.port import UNROUTED, Acceptance, FlowKey, NewDelivery, SpoolError, SpoolFull
+from gateway.spool.port import UNROUTED, Acceptance, FlowKey, NewDelivery, Repeated, SpoolError, SpoolFull
 from mail.address import Address
 from mail.event import Event, EventKind, seal
 from mail.identity import IdentitySource, to_text
@@ -97,6 +97,9 @@ class Acceptor:
         self._clock = clock
         self._space_left = space_left
         self._domain = domain
+        self._repeated: dict[int, Repeated] = {}
+        """Of acceptances whose end the committer is about to tell."""
+        committer.on_repeated = self._note_repeated
         self.reconfigure(settings)
 
     def reconfigure(self, settings: Settings) -> None:
@@ -123,15 +126,55 @@ class Acceptor:
         expires = max(now, not_before(message)) + stream.retry.lifetime
         if submission.deadline:
             expires = min(expires, submission.deadline)
-        acceptance = Acceptance(message, submission.content, expires, deliveries, events)
+        acceptance = Acceptance(message, submission.content, expires, deliveries, events, submission.key, submission.body)
         if not deliveries:
             return await self._note_suppressed(message, events)
+        if submission.key:
+            return await self._accept_keyed(acceptance, wanted)
         try:
             # A door that goes away undoes nothing: whoever waits or not, the committer calls `_after_commit`.
             await self._committer.accept(acceptance, lambda error: self._after_commit(error, acceptance, wanted))
         except SpoolError as error:
             return FULL if isinstance(error, SpoolFull) else BROKEN
         return Committed(message.id, [delivery.id for delivery in deliveries])
+
+    async def _accept_keyed(self, acceptance: Acceptance, recipients: list[Address]) -> Committed | Refused:
+        """As any other; but the spool may say that some recipients, or all, were accepted before under the key."""
+        found: list[Repeated] = []
+
+        def done(error: SpoolError | None) -> None:
+            repeated = self._repeated.pop(acceptance.message.id, None)
+            if repeated is None or error is not None:
+                self._after_commit(error, acceptance, recipients)
+                return
+            found.append(repeated)
+            self._after_repeat(repeated, acceptance, recipients)
+
+        try:
+            await self._committer.accept(acceptance, done)
+        except SpoolError as error:
+            return FULL if isinstance(error, SpoolFull) else BROKEN
+        if not found:
+            return Committed(acceptance.message.id, [delivery.id for delivery in acceptance.deliveries])
+        dropped = set(found[0].deliveries)
+        kept = [delivery.id for delivery in acceptance.deliveries if delivery.id not in dropped]
+        return Committed(acceptance.message.id if kept else found[0].first, kept, len(dropped), found[0].first)
+
+    def _note_repeated(self, repeated: list[Repeated]) -> None:
+        """The committer says so in the turn in which it ends those acceptances."""
+        self._repeated.update((one.message, one) for one in repeated)
+
+    def _after_repeat(self, repeated: Repeated, acceptance: Acceptance, recipients: list[Address]) -> None:
+        dropped = set(repeated.deliveries)
+        for delivery in acceptance.deliveries:
+            if delivery.leased and delivery.id in dropped:
+                self._windows.unreserve(delivery.flow, acceptance.message.size)
+        pairs = zip(acceptance.deliveries, recipients, strict=True)
+        kept = [(delivery, recipient) for delivery, recipient in pairs if delivery.id not in dropped]
+        self._observer.repeated(acceptance.message, repeated.first, len(dropped), repeated.differs)
+        if kept:
+            rest = msgspec.structs.replace(acceptance, deliveries=[delivery for delivery, _ in kept])
+            self._after_commit(None, rest, [recipient for _, recipient in kept])
 
     def _after_commit(self, error: SpoolError | None, acceptance: Acceptance, recipients: list[Address]) -> None:
         if error is None:

@@ -25,6 +25,7 @@ from gateway.spool.port import (
     NewFlow,
     Note,
     Release,
+    Repeated,
     Routed,
     SpoolBroken,
     SpoolError,
@@ -89,6 +90,8 @@ class Committer:
         self._broken: SpoolError | None = None
         self._last = 0
         """Messages and outcomes in the last commit."""
+        self.on_repeated: Callable[[list[Repeated]], None] = lambda repeated: None
+        """Told of acceptances with recipients known under their key, before those who wait for them."""
         self.full = False
         """The last acceptance found no space."""
         self.stuck = False
@@ -321,6 +324,8 @@ class Committer:
             self._on_damaged(written.damaged)
         if written.stale:
             self._on_stale(written.stale)
+        if written.repeated:
+            self.on_repeated(written.repeated)
 
     def set_full(self, full: bool) -> None:
         """Whether an acceptance would find no space, as far as anybody knows."""

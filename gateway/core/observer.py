@@ -13,6 +13,10 @@ class Observer(Protocol):
     def accepted(self, message: Message, deliveries: list[int]) -> None:
         """A message is on disk."""
 
+    def repeated(self, message: Message, first: int, recipients: int, differs: bool) -> None:
+        """Recipients of a message were accepted before under its idempotency key, first with message `first`, and are not sent to again.
+        `differs`: then with another body."""
+
     def refused(self, account: str, reason: str) -> None:
         """The core did not take a message; `reason` is one word (full, busy, broken)."""
 

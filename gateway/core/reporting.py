@@ -36,6 +36,11 @@ class Reporting:
             listener=message.listener,
         )
 
+    def repeated(self, message: Message, first: int, recipients: int, differs: bool) -> None:
+        """Recipients were accepted before under the same idempotency key."""
+        self._metrics.repeated(message.stream, recipients, differs)
+        log.repeated(message=message.id, first=first, recipients=recipients, account=message.account, another_body=differs)
+
     def refused(self, account: str, reason: str) -> None:
         """The core did not take a message."""
         self._metrics.refused("core", 452 if reason == "full" else 451, reason)

@@ -12,6 +12,7 @@ from config.submission import ListenerTls
 from gateway.calls import Committed, Message, Refused, Submission, Wish
 from gateway.doors.accounts import KnownAccount
 from gateway.doors.admission import Addressing, Handing, Refusal, Sending, announced_limits, judge_message, judge_recipient, judge_sender
+from gateway.doors.idempotency import identified
 from gateway.doors.labels import Labelled
 from gateway.doors.visitor import command_of
 from gateway.smtp import replies
@@ -199,7 +200,8 @@ class SubmissionSession:
         wishes = [self._wishes.get(key, Wish()) for key in self._recipients] if self._wishes else []
         labelled = self._labels(account, found)
         message = self._message(account, command, found, len(content), labelled)
-        self._submission = Submission(message, list(self._recipients.values()), content, wishes, labelled.deadline)
+        key, body = identified(account.name, labelled.key, content, found.header.body_at) if labelled.key else (b"", 0)
+        self._submission = Submission(message, list(self._recipients.values()), content, wishes, labelled.deadline, key, body)
         return None
 
     def _labels(self, account: KnownAccount, found: Facts) -> Labelled:
@@ -249,8 +251,10 @@ class SubmissionSession:
             return replies.TROUBLE
         result = await self._door.accept(submission)
         match result:
-            case Committed(message):
+            case Committed(message) if not result.repeated:
                 return Reply(250, f"queued as {to_text(message)}", "2.0.0")
+            case Committed():
+                return Reply(250, _repeat_told(result), "2.0.0")
             case Refused(reply):
                 self._observe_refusal(event, reply, "core")
                 return reply
@@ -279,3 +283,11 @@ def _protocol(esmtp: bool, smtputf8: bool, tls: bool, logged_in: bool) -> str:
     """The keyword for Received (RFC 3848, RFC 6531 section 3.7.3)."""
     name = "UTF8SMTP" if smtputf8 else "ESMTP" if esmtp else "SMTP"
     return name if name == "SMTP" else f"{name}{'S' if tls else ''}{'A' if logged_in else ''}"
+
+
+def _repeat_told(committed: Committed) -> str:
+    """What became of recipients who were accepted before under the same idempotency key."""
+    first = to_text(committed.first)
+    if not committed.deliveries:
+        return f"queued as {first} before, not sent again"
+    return f"queued as {to_text(committed.message)}; {committed.repeated} recipients were queued as {first} before"

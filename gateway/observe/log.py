@@ -117,6 +117,14 @@ def accepted(
     lines.quick(fields)
 
 
+def repeated(*, message: int, first: int, recipients: int, account: str, another_body: bool) -> None:
+    """So many recipients were accepted before under the same idempotency key, first with message `first`: they are not sent to again.
+    With another body, somebody uses one key for two messages, and the second is not sent to them."""
+    (lines.warning if another_body else lines.info)(
+        "repeated", message=to_text(message), first=to_text(first), recipients=recipients, account=account, another_body=another_body
+    )
+
+
 def refused(*, listener: str, client: str, account: str, command: str, reason: str, reply: Reply, detail: str = "") -> None:
     """A command or message was refused at a door; `reason` is the word the metric counts by."""
     lines.info(

@@ -44,6 +44,12 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "mailwright_recipients_accepted_total", "counter", "Recipients of these messages: deliveries begun.", ("listener", "stream")
     ),
+    Definition(
+        "mailwright_recipients_repeated_total",
+        "counter",
+        "Recipients answered 250 and not queued, for they were accepted before under the same idempotency key.",
+        ("stream", "body"),
+    ),
     Definition("mailwright_octets_accepted_total", "counter", "Octets of these messages.", ("listener", "stream")),
     Definition("mailwright_refusals_total", "counter", "Commands and messages refused at our doors.", ("listener", "code", "reason")),
     Definition("mailwright_labels_ignored_total", "counter", "Labels that were not taken, wholly or in part.", ("label", "why")),
@@ -216,6 +222,10 @@ class Metrics:
     def refused(self, listener: str, code: int, reason: str) -> None:
         """Something was refused. `reason` is a word of ours, never a client's text: it is a label."""
         self._child("mailwright_refusals_total", listener, str(code), reason).inc()
+
+    def repeated(self, stream: str, recipients: int, differs: bool) -> None:
+        """Recipients were accepted before under the same idempotency key, with the same body or another."""
+        self._child("mailwright_recipients_repeated_total", stream, "another" if differs else "same").inc(recipients)
 
     def label_ignored(self, label: str, why: str) -> None:
         """A label was not taken, wholly or in part. Both are words of ours."""

@@ -96,6 +96,12 @@ class Acceptance(msgspec.Struct, frozen=True, gc=False):
     """Unix seconds at which its deliveries expire."""
     deliveries: list[NewDelivery]
     events: list[bytes]
+    """Those of its deliveries are the last ones, one each and in their order."""
+    key: bytes = b""
+    """16 octets that stand for (account, idempotency key): a recipient accepted under them before is not queued again, and its event is not
+    written (see `Written.repeated`). Empty for none. Kept as long as the sent ledger, counted from the key's first use."""
+    body: int = 0
+    """With a key: a hash of the body, to tell when the same key comes with another."""
 
 
 class LeaseRequest(msgspec.Struct, frozen=True, gc=False):
@@ -256,6 +262,16 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     keep a few (SQLite the newest). Nobody may rely on their absence; a position is never given twice. 0 for none."""
 
 
+class Repeated(msgspec.Struct, frozen=True, gc=False):
+    """An acceptance with recipients that were accepted under its key before: these `deliveries` were not written, and without any left
+    neither was the message. `first` is the earliest message that has one of them; `differs`: one of them came with another body."""
+
+    message: int
+    first: int
+    deliveries: list[int]
+    differs: bool
+
+
 class Written(msgspec.Struct, frozen=True, gc=False):
     """What a transaction did."""
 
@@ -268,6 +284,8 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     """Position of the last outbox row written by this transaction; 0 when it wrote none."""
     damaged: list[int] = []
     """Deliveries whose stored facts do not decode. They were leased and not given out: quarantined until the next start."""
+    repeated: list[Repeated] = []
+    """Acceptances of which something was accepted before."""
 
 
 class FlowCount(msgspec.Struct, frozen=True, gc=False):

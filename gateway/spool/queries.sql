@@ -98,6 +98,43 @@ DROP TABLE sent_$day
 -- The days that have a ledger, oldest first.
 SELECT CAST(substr(name, 6) AS INTEGER) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'sent_[0-9]*' ORDER BY 1
 
+-- name: keyed.create
+-- The idempotency keys first used on one day: which mailbox was accepted under which key, by which message, and the hash of its body.
+CREATE TABLE IF NOT EXISTS keyed_$day (
+    key     BLOB NOT NULL CHECK (length(key) = 16),
+    mailbox TEXT NOT NULL CHECK (mailbox <> ''),
+    message INTEGER NOT NULL CHECK (message > 0),
+    body    INTEGER NOT NULL,
+    PRIMARY KEY (key, mailbox)
+) STRICT, WITHOUT ROWID
+
+-- name: keyed.keys
+-- Which of these keys belong to a day.
+SELECT value FROM carray(?) WHERE EXISTS (SELECT 1 FROM keyed_$day WHERE key = value)
+
+-- name: keyed.find
+-- What is known of these mailboxes under these keys.
+WITH wanted (key, mailbox) AS (VALUES [[(?, ?)]])
+SELECT known.key, known.mailbox, known.message, known.body
+FROM wanted
+CROSS JOIN keyed_$day AS known ON known.key = wanted.key AND known.mailbox = wanted.mailbox
+
+-- name: keyed.insert
+-- Mailboxes accepted under keys.
+INSERT INTO keyed_$day (key, mailbox, message, body) VALUES [[(?, ?, ?, ?)]]
+
+-- name: keyed.trim
+-- A slice of an old day goes.
+DELETE FROM keyed_$day WHERE (key, mailbox) IN (SELECT key, mailbox FROM keyed_$day LIMIT ?)
+
+-- name: keyed.drop
+-- An old day goes whole.
+DROP TABLE keyed_$day
+
+-- name: keyed.days
+-- The days that have keys, oldest first.
+SELECT CAST(substr(name, 7) AS INTEGER) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'keyed_[0-9]*' ORDER BY 1
+
 -- name: delivery.delete
 -- Deliveries that ended leave the queue.
 DELETE FROM delivery WHERE id IN (SELECT value FROM carray(?))

@@ -25,6 +25,11 @@ def ledger_days(connection: apsw.Connection) -> list[int]:
     return [day for (day,) in _rows(connection, "sent.days")]
 
 
+def keyed_days(connection: apsw.Connection) -> list[int]:
+    """Days that have idempotency keys, oldest first."""
+    return [day for (day,) in _rows(connection, "keyed.days")]
+
+
 def outbox_span(connection: apsw.Connection) -> tuple[int, int]:
     """First and last position in the outbox; (1, 0) when there never was an event."""
     first, last = _rows(connection, "outbox.span")[0]

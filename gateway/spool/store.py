@@ -80,8 +80,8 @@ class Store:
     def tidy(self, first_kept: float) -> bool:
         """One slice of housekeeping: ledgers of days before `first_kept` (Unix seconds), free pages. True: there is more."""
         with self._guarded("tidy"):
-            more, days = tidy.slice_of_work(self._connection, int(first_kept // DAY))
-        self._work.forget_days(days)
+            more = tidy.slice_of_work(self._connection, int(first_kept // DAY))
+            self._work.forget_days(recover.ledger_days(self._connection), recover.keyed_days(self._connection))
         return more
 
     def shrink(self) -> None:
@@ -111,7 +111,9 @@ class Store:
         return apsw.SQLITE_OK
 
     def _begin(self, lease: int) -> None:
-        self._work = Work(self._connection, lease, recover.ledger_days(self._connection), recover.outbox_span(self._connection))
+        connection = self._connection
+        days = (recover.ledger_days(connection), recover.keyed_days(connection))
+        self._work = Work(connection, lease, *days, recover.outbox_span(connection))
 
     def _refuse_broken(self) -> None:
         if self.broken or self.checkpointer.trouble:

@@ -1,4 +1,5 @@
-"""Housekeeping in slices, for moments without other work: old days of the sent ledger go, free pages are given back, a copy is made.
+"""Housekeeping in slices, for moments without other work: old days of the sent ledger and of idempotency keys go, free pages are given
+back, a copy is made.
 
 A slice is one short transaction, so mail never waits long behind it, and a crash between slices loses nothing.
 """
@@ -8,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from gateway.spool.queries import statement
-from gateway.spool.recover import ledger_days
+from gateway.spool.recover import keyed_days, ledger_days
 
 LEDGER_SLICE = 5000
 PAGES_SLICE = 500
@@ -16,25 +17,25 @@ PAGES_KEPT = 4000
 """Free pages that stay for what comes next."""
 
 
-def slice_of_work(connection: apsw.Connection, first_day_kept: int) -> tuple[bool, list[int]]:
-    """Do one slice. Whether there is more to do, and the days that still have a ledger."""
-    days = ledger_days(connection)
-    if days and days[0] < first_day_kept:
-        _trim_day(connection, days[0])
-        return True, ledger_days(connection)
+def slice_of_work(connection: apsw.Connection, first_day_kept: int) -> bool:
+    """Do one slice. Whether there is more to do."""
+    for ledger, days in (("sent", ledger_days(connection)), ("keyed", keyed_days(connection))):
+        if days and days[0] < first_day_kept:
+            _trim_day(connection, ledger, days[0])
+            return True
     free = int(connection.pragma("freelist_count"))
     if free <= PAGES_KEPT:
-        return False, days
+        return False
     connection.execute(f"PRAGMA incremental_vacuum({min(PAGES_SLICE, free - PAGES_KEPT)})").fetchall()
-    return free - PAGES_SLICE > PAGES_KEPT, days
+    return free - PAGES_SLICE > PAGES_KEPT
 
 
-def _trim_day(connection: apsw.Connection, day: int) -> None:
+def _trim_day(connection: apsw.Connection, ledger: str, day: int) -> None:
     """A day goes: its rows in slices, then the table, so that no transaction is long."""
     with connection:
-        connection.execute(statement("sent.trim", day=day), (LEDGER_SLICE,))
+        connection.execute(statement(f"{ledger}.trim", day=day), (LEDGER_SLICE,))
         if connection.changes() < LEDGER_SLICE:
-            connection.execute(statement("sent.drop", day=day))
+            connection.execute(statement(f"{ledger}.drop", day=day))
 
 
 def copy_to(source: apsw.Connection, target: Path) -> None:

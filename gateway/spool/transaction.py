@@ -15,8 +15,23 @@ from typing import Any
 import apsw
 import msgspec
 
+from gateway.spool.keyed import sift
 from gateway.spool.lifecycle import FINAL, State, may_move
-from gateway.spool.port import Acceptance, Change, Hold, Leased, LeaseRequest, NewFlow, Note, Release, Routed, Sweep, Transaction, Written
+from gateway.spool.port import (
+    Acceptance,
+    Change,
+    Hold,
+    Leased,
+    LeaseRequest,
+    NewFlow,
+    Note,
+    Release,
+    Repeated,
+    Routed,
+    Sweep,
+    Transaction,
+    Written,
+)
 from gateway.spool.queries import pieces, statement
 from gateway.spool.rows import LEASE_ROWS, facts_of, queued_from
 from gateway.spool.selection import where
@@ -31,9 +46,10 @@ TRIM_AT = 250
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
-    """What is known of the file without asking it: days with a ledger, span of the outbox, how far it is published."""
+    """What is known of the file without asking it: days with a ledger, days with keys, span of the outbox, how far it is published."""
 
     days: frozenset[int]
+    keyed: frozenset[int]
     first: int
     last: int
     published: int = 0
@@ -47,10 +63,10 @@ _identities = msgspec.json.Decoder(list[int])
 class Work:
     """One connection's way to carry out transactions, under one lease number (owner and epoch). `damaged` gathers what would not decode."""
 
-    def __init__(self, connection: apsw.Connection, lease: int, days: Iterable[int], outbox: tuple[int, int]) -> None:
+    def __init__(self, connection: apsw.Connection, lease: int, days: Iterable[int], keyed: Iterable[int], outbox: tuple[int, int]) -> None:
         self._connection = connection
         self._lease = lease
-        self._known = _Known(frozenset(days), *outbox)
+        self._known = _Known(frozenset(days), frozenset(keyed), *outbox)
         self._next = self._known
         self.damaged: list[int] = []
 
@@ -62,8 +78,12 @@ class Work:
         self._each("flow.delete", transaction.flows_removed)
         if transaction.flows:
             self._add_flows(transaction.flows)
+        repeated: list[Repeated] = []
         if transaction.acceptances:
-            self._accept(transaction.acceptances, events)
+            acceptances = transaction.acceptances
+            if any(acceptance.key for acceptance in acceptances):
+                acceptances, repeated = self._sift(acceptances)
+            self._accept(acceptances, events)
         stale: list[int] = []
         if transaction.changes or transaction.releases:
             stale = self._move(transaction.changes, transaction.releases, events)
@@ -74,15 +94,15 @@ class Work:
         swept = [self._sweep(sweep) for sweep in transaction.sweeps]
         position = self._log(events + transaction.events if transaction.events else events)
         self._trim(transaction.outbox_until, busy=bool(transaction.acceptances))
-        return Written(leased, stale, swept, position, self.damaged)
+        return Written(leased, stale, swept, position, self.damaged, repeated)
 
     def keep(self) -> None:
         """The transaction is on disk."""
         self._known = self._next
 
-    def forget_days(self, days: Iterable[int]) -> None:
-        """Only these days have a ledger now."""
-        self._known = msgspec.structs.replace(self._known, days=frozenset(days))
+    def forget_days(self, days: Iterable[int], keyed: Iterable[int]) -> None:
+        """Only these days have a ledger, and these keys, now."""
+        self._known = msgspec.structs.replace(self._known, days=frozenset(days), keyed=frozenset(keyed))
 
     def _rows(self, name: str, rows: Sequence[Sequence[Any]], day: int | None = None) -> None:
         for start, end in pieces(len(rows)):
@@ -105,11 +125,24 @@ class Work:
             rows.append((flow.number, key.provider, key.route, key.pool, *labels))
         self._rows("flow.insert", rows)
 
+    def _sift(self, acceptances: list[Acceptance]) -> tuple[list[Acceptance], list[Repeated]]:
+        """Without what was accepted before under the same keys; a message of which nothing is left leaves its other events only."""
+        sifted = sift(self._connection, acceptances, sorted(self._next.keyed))
+        for day, rows in sifted.rows.items():
+            if rows and day not in self._next.keyed:
+                self._connection.execute(statement("keyed.create", day=day))
+                self._next = msgspec.structs.replace(self._next, keyed=self._next.keyed | {day})
+            self._rows("keyed.insert", rows, day)
+        return sifted.acceptances, sifted.repeated
+
     def _accept(self, acceptances: list[Acceptance], events: list[bytes]) -> None:
         messages, bodies, deliveries = [], [], []
         wishing: list[tuple[Any, ...]] = []
         for accepted in acceptances:
             message = accepted.message
+            events += accepted.events
+            if accepted.key and not accepted.deliveries:
+                continue
             labels = (message.account, message.stream, message.campaign, message.message_id)
             messages.append((message.id, len(accepted.deliveries), *labels, facts_of(message)))
             bodies.append((message.id, accepted.content))
@@ -121,7 +154,6 @@ class Work:
                     wishing.append((new.id, message.id, new.flow, state, lease, new.due, expires, *envelope, new.notify, new.orcpt))
                 else:
                     deliveries.append((new.id, message.id, new.flow, state, lease, new.due, expires, *envelope))
-            events += accepted.events
         self._rows("message.insert", messages)
         self._rows("body.insert", bodies)
         self._rows("delivery.insert", deliveries)

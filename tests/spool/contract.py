@@ -23,6 +23,7 @@ from gateway.spool.port import (
     Queued,
     Recovered,
     Release,
+    Repeated,
     Routed,
     Selection,
     Spool,
@@ -63,6 +64,17 @@ def accept(number: int, recipients: int = 1, *, leased: bool = False, flow: int 
         for index in range(1, recipients + 1)
     ]
     return Acceptance(message(number, **labels), CONTENT, NOW + 86_400, deliveries, [b"accepted %d" % one.id for one in deliveries])
+
+
+def keyed(number: int, *recipients: str, key: bytes = b"k" * 16, body: int = 1, received: float = NOW, leased: bool = False) -> Acceptance:
+    """Message `number` under an idempotency key, with deliveries `number` + 1 and on to `recipients`."""
+    deliveries = [
+        NewDelivery(number + index, recipient, recipient.rpartition("@")[2].lower(), "b@return.example", FLOW, NOW, leased)
+        for index, recipient in enumerate(recipients, 1)
+    ]
+    facts = msgspec.structs.replace(message(number), received_at=received)
+    told = [b"accepted %d" % delivery.id for delivery in deliveries]
+    return Acceptance(facts, CONTENT, NOW + 86_400, deliveries, told, key, body)
 
 
 def begin(storage: Storage, *acceptances: Acceptance, owner: int = 1) -> Spool:
@@ -382,6 +394,64 @@ def events_come_in_pages_in_the_order_of_the_transaction(storage: Storage) -> No
     assert spool.events(1, 2) == [(2, b"accepted 21"), (3, b"delivered 11")]
 
 
+def recipients_known_under_a_key_are_not_written_again_and_new_ones_are(storage: Storage) -> None:
+    spool = begin(storage)
+    assert spool.write(Transaction(acceptances=[keyed(10, "a@x.example", "b@x.example")])).repeated == []
+    written = spool.write(
+        Transaction(acceptances=[keyed(20, "b@X.example", "c@x.example"), keyed(30, "a@x.example", "b@x.example", body=2)])
+    )
+    assert written.repeated == [Repeated(20, 10, [21], differs=False), Repeated(30, 10, [31, 32], differs=True)]
+    assert [found.id for found in spool.find(Selection(), 0, 99)] == [11, 12, 22]
+    assert events(spool) == [b"accepted 11", b"accepted 12", b"accepted 22"]
+    assert (spool.content(20), spool.content(30)) == (CONTENT, None)
+    spool.write(Transaction(changes=[Change(22, State.CANCELLED, NOW)]))
+    assert spool.content(20) is None, "the message counts the deliveries that it has"
+
+
+def acceptances_of_one_transaction_see_the_keys_of_those_before_them(storage: Storage) -> None:
+    spool = begin(storage)
+    batch = [keyed(10, "a@x.example"), keyed(20, "a@x.example", "b@x.example"), keyed(30, "b@x.example", "b@x.example"), accept(40)]
+    written = spool.write(Transaction(acceptances=[*batch, keyed(50, "a@x.example", key=b"other key, 16 by")]))
+    assert written.repeated == [Repeated(20, 10, [21], differs=False), Repeated(30, 20, [31, 32], differs=False)]
+    assert [found.id for found in spool.find(Selection(), 0, 99)] == [11, 22, 41, 51]
+
+
+def a_key_outlives_its_deliveries_a_crash_and_its_owner(storage: Storage) -> None:
+    spool = begin(storage, keyed(10, "a@x.example", leased=True))
+    spool.write(Transaction(changes=[Change(11, State.FAILED, NOW)]))
+    again = Transaction(acceptances=[keyed(20, "a@x.example", received=NOW + 3 * 86_400)])
+    assert spool.write(again).repeated == [Repeated(20, 10, [21], differs=False)]
+    spool, _ = storage.reopened(1)
+    assert spool.write(again).repeated == [Repeated(20, 10, [21], differs=False)]
+    other, _ = storage.as_owner(2)
+    assert other.write(again).repeated == [Repeated(20, 10, [21], differs=False)]
+    assert other.count(Selection()) == 0
+
+
+def a_refused_transaction_leaves_no_keys(storage: Storage) -> None:
+    spool = begin(storage, accept(10))
+    with pytest.raises(SpoolRefused):
+        spool.write(Transaction(acceptances=[keyed(20, "a@x.example"), accept(10)]))
+    assert spool.write(Transaction(acceptances=[keyed(30, "a@x.example")])).repeated == []
+    assert [found.id for found in spool.find(Selection(), 0, 99)] == [11, 31]
+
+
+def many_recipients_under_one_key_are_each_written_once(storage: Storage) -> None:
+    spool = begin(storage)
+    mailboxes = [f"r{number}@x.example" for number in range(300)]
+    spool.write(Transaction(acceptances=[keyed(1000, *mailboxes[:200])]))
+    written = spool.write(Transaction(acceptances=[keyed(2000, *mailboxes), keyed(3000, *mailboxes)]))
+    assert [(one.message, one.first, len(one.deliveries)) for one in written.repeated] == [(2000, 1000, 200), (3000, 1000, 300)]
+    assert spool.count(Selection()) == 300
+
+
+def other_events_are_written_when_every_recipient_is_known(storage: Storage) -> None:
+    spool = begin(storage, keyed(10, "a@x.example"))
+    again = keyed(20, "a@x.example")
+    spool.write(Transaction(acceptances=[msgspec.structs.replace(again, events=[b"suppressed", *again.events])]))
+    assert events(spool) == [b"accepted 11", b"suppressed"]
+
+
 CONTRACT: list[Callable[[Storage], None]] = [
     an_accepted_message_is_there_with_its_bytes_its_deliveries_and_its_events,
     what_a_sender_wants_to_be_told_stays_with_its_delivery,
@@ -408,5 +478,11 @@ CONTRACT: list[Callable[[Storage], None]] = [
     positions_are_never_given_twice,
     published_events_go,
     events_come_in_pages_in_the_order_of_the_transaction,
+    recipients_known_under_a_key_are_not_written_again_and_new_ones_are,
+    acceptances_of_one_transaction_see_the_keys_of_those_before_them,
+    a_key_outlives_its_deliveries_a_crash_and_its_owner,
+    a_refused_transaction_leaves_no_keys,
+    many_recipients_under_one_key_are_each_written_once,
+    other_events_are_written_when_every_recipient_is_known,
 ]
 """Every rule."""
