@@ -16,7 +16,7 @@ from gateway.spool.port import Change, LeaseRequest, NewFlow, Selection, SpoolBr
 from gateway.spool.queries import LARGEST, STATEMENTS, pieces, statement
 from gateway.spool.sqlite import SqliteSpool, free_space
 from gateway.spool.tidy import PAGES_KEPT
-from tests.spool.contract import CONTENT, FLOW, KEY, NOW, accept
+from tests.spool.contract import CONTENT, FLOW, KEY, NOW, accept, keyed
 
 DAY = 86_400.0
 WINDOW = 30 * DAY
@@ -156,6 +156,19 @@ def test_the_ledger_goes_by_days_when_the_return_window_is_over(tmp_path: Path) 
     spool.write(Transaction(acceptances=[accept(40, leased=True)]))
     spool.write(Transaction(changes=[Change(41, State.DELIVERED, NOW - 40 * DAY)]))  # the day that went is made again
     assert spool.sent(41) is not None
+    spool.close(clean=True)
+
+
+def test_keys_go_by_days_when_the_return_window_is_over(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    old, young = b"o" * 16, b"y" * 16
+    spool.write(Transaction(acceptances=[keyed(10, "a@x.example", key=old, received=NOW - 40 * DAY), keyed(20, "a@x.example", key=young)]))
+    spool.write(Transaction(acceptances=[keyed(30, "b@x.example", key=old)]))  # a later use does not keep the key
+    while spool.tidy(NOW):
+        pass
+    assert [one.message for one in spool.write(Transaction(acceptances=[keyed(40, "a@x.example", key=young)])).repeated] == [40]
+    again = Transaction(acceptances=[keyed(50, "a@x.example", "b@x.example", key=old, received=NOW - 40 * DAY)])  # the day is made again
+    assert spool.write(again).repeated == []
     spool.close(clean=True)
 
 
