@@ -35,7 +35,7 @@ STATIC: tuple[tuple[str, ...], ...] = (
     ("gateway", "return_window"),
     ("spool",),
     ("http",),
-    ("sending", "signing_threads"),
+    ("sending", "signing_processes"),
 )
 """Keys that a reload leaves as they were at the start."""
 
