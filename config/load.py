@@ -43,7 +43,7 @@ STATIC: tuple[tuple[str, ...], ...] = (
     ("webhook",),
     ("http",),
     ("api",),
-    ("sending", "signing_threads"),
+    ("sending", "signing_processes"),
 )
 """Keys that a reload leaves as they were at the start."""
 

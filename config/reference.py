@@ -34,7 +34,7 @@ page is written from the models in `config/` by `make docs`; do not edit it. `co
 - `mailwright check` reads the file and says what it means and what looks unwise. Every error is told at once, with file, line and key.
 - SIGHUP (`systemctl reload mailwright`) reads it again; when the new file is bad, the old one stays in force. `gateway.node`,
   `gateway.number`, `gateway.data`, `gateway.return_window`, `[spool]`, `[events]`, `[contacts]`, `[[webhook]]`, `[http]`, `[api]` and
-  `sending.signing_threads` wait for a restart.
+  `sending.signing_processes` wait for a restart.
 - A duration is `90s`, `5m`, `1h 30m`, `2d` or a number of seconds; a size `50MB`, `64KiB` or a number of octets; a rate `100/s`,
   `3600/h` or a number per second. Files are relative to the folder of the configuration file.
 - Secrets: a text `"${NAME}"`, whole, is taken from the environment; an account's password hash may stand in a `password_file`, the

@@ -181,7 +181,7 @@ class Sending(Model):
     windows: int = Field(20_000, ge=100, description="Deliveries kept in RAM in all.")
     body_memory: int = Field(64_000_000, ge=0, description="Octets of just accepted messages kept in RAM for their first attempt.")
     connections: int = Field(2000, ge=1, description="Outgoing connections in all.")
-    signing_threads: int = Field(2, ge=1, le=64, description="Threads that sign.")
+    signing_processes: int = Field(1, ge=1, le=64, description="Processes that make RSA signatures; one makes about 4,000 a second.")
     greeting_timeout: Duration = Field(300.0, gt=0, description="RFC 5321 4.5.3.2.1: time for the 220 greeting.")
     command_timeout: Duration = Field(300.0, gt=0, description="RFC 5321 4.5.3.2.2 and .3: time for the replies to EHLO, MAIL and RCPT.")
     data_timeout: Duration = Field(120.0, gt=0, description="RFC 5321 4.5.3.2.4: time for the 354.")

@@ -105,7 +105,7 @@ class Gateway:
         new_tokens = not (self.data / TOKEN_FILE).exists()
         self.token_keys: TokenKeys = load_token_keys(self.data)
         self.writer = Writer(self.spool)
-        self.composer = Composer(settings, keyring, self.hostname, self._wall, self.metrics.signed)
+        self.composer = Composer(settings, keyring, self.hostname, self._wall, self.metrics.signed, log.signing_died)
         self.resolver = Resolver(settings.dns, self._clock, self.metrics.asked_dns)
         self.router = Router(settings, self.resolver, self.hostname, self._clock)
         self.network = Network(self.hostname, self._clock, self._random)
@@ -309,6 +309,7 @@ class Gateway:
             log.listening("api", self.api.address, "")
         self.snapshot.start()
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keeper")
+        self.composer.begin()
         await self.door.start()
 
     async def _keep(self) -> None:

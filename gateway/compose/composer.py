@@ -2,15 +2,17 @@
 
 One Composer serves all connections. It is given an assignment, the bytes the application sent and what the next hop can take, and answers
 with the parts to write, or with `Unsendable` when this message cannot be sent there. The body is hashed and the header canonicalised once
-a message and kind of next hop, in a bounded cache; the signature is made once a delivery, RSA in a pool of threads. A large message is
-prepared in the pool too, so that the loop is never held for long.
+a message and kind of next hop, in a bounded cache; the signature is made once a delivery, RSA in a process of its own. A large message is
+prepared in a thread, so that the loop is never held for long.
 
-A caller that is cancelled loses its answer and nothing else: the pool finishes or drops the job, and keeps no reference to it. Reads no
-clock: it is given one.
+A caller that is cancelled loses its answer and nothing else. When signing processes die again and again, SigningFailed is raised: the
+delivery is tried later. Reads no clock: it is given one.
 """
 
+import asyncio
 import collections
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -20,14 +22,14 @@ from gateway.compose import dkim
 from gateway.compose.canonical import relaxed_body
 from gateway.compose.headers import Removal, leaving_fields, received
 from gateway.compose.keyring import Keyring
-from gateway.compose.pool import Pool
 from gateway.compose.reencode import Impossible, reencode
+from gateway.compose.signing import Signer
 from mail.message import read_header
 from mail.outcome import Category, Fault
 from mail.reply import Reply
 
 LARGE = 200_000
-"""Octets from which a message is prepared in the pool, not in the loop thread."""
+"""Octets from which a message is prepared in a thread, not in the loop's."""
 REMEMBERED = 512
 """Prepared messages that are kept."""
 REMEMBERED_OCTETS = 16_000_000
@@ -90,16 +92,19 @@ class Composer:
         hostname: str,
         clock: Callable[[], float],
         signed: Callable[[str], None] = lambda algorithm: None,
+        signing_died: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._clock = clock
         self._signed = signed
-        self._pool = Pool(settings.sending.signing_threads, "signing")
+        self._threads = ThreadPoolExecutor(1, "large-messages")
+        self._signer = Signer(settings.sending.signing_processes, signing_died)
         self._prepared: collections.OrderedDict[tuple[int, bool], _Prepared] = collections.OrderedDict()
         self._octets = 0
         self.reconfigure(settings, keyring, hostname)
 
     def reconfigure(self, settings: Settings, keyring: Keyring, hostname: str) -> None:
-        """Use new settings and keys from the next message on. The number of threads stays."""
+        """Use new settings and keys from the next message on. The number of processes stays."""
+        self._signer.forget_keys()
         self._keyring = keyring
         self._hostname = hostname
         self._gateway_domain = settings.gateway.domain or hostname
@@ -107,9 +112,14 @@ class Composer:
         self._prepared.clear()
         self._octets = 0
 
+    def begin(self) -> None:
+        """Start the signing processes now, so that the first message need not wait for them. In the running loop."""
+        self._signer.begin()
+
     def close(self) -> None:
-        """End the pool; jobs not begun fail."""
-        self._pool.close()
+        """End the thread and the signing processes; what is under way fails."""
+        self._signer.close()
+        self._threads.shutdown(cancel_futures=True)
 
     @property
     def remembered(self) -> tuple[int, int]:
@@ -118,8 +128,8 @@ class Composer:
 
     @property
     def waiting(self) -> int:
-        """Signatures and large messages that wait for a thread."""
-        return self._pool.waiting()
+        """Signatures that are being made."""
+        return self._signer.waiting
 
     def unsignable(self, from_domain: str) -> bool:
         """Whether mail From this domain is refused because no key signs it: the door asks, so that nobody learns it by a bounce."""
@@ -144,15 +154,13 @@ class Composer:
         return _composed(head, prepared, content, needs_utf8, signers.signed_by)
 
     async def _sign(self, keys: tuple[dkim.Key, ...], prepared: dkim.Prepared) -> list[bytes]:
-        """Signature fields in the order of `keys`. One job in the pool makes all of them where one of them is slow."""
+        """Signature fields in the order of `keys`; RSA in a signing process, Ed25519 here. Raises SigningFailed."""
         if not keys:
             return []
         now = self._clock()
-        jobs = [dkim.unsigned(key, prepared, now) for key in keys]
-        if not any(key.slow for key in keys):
-            fields = dkim.sign_all(jobs)
-        else:
-            fields = await self._pool.submit(dkim.sign_all, jobs)
+        halves = [dkim.unsigned(key, prepared, now) for key in keys]
+        slow = [self._signer.sign(key, half.digest) if key.slow else None for key, half in zip(keys, halves, strict=True)]
+        fields = [dkim.sign(half) if made is None else dkim.finished(half, await made) for half, made in zip(halves, slow, strict=True)]
         for key in keys:
             self._signed(key.algorithm)
         return fields
@@ -166,7 +174,7 @@ class Composer:
         if len(content) < LARGE:
             prepared = self._prepare(message, content, seven_bit)
         else:
-            prepared = await self._pool.submit(self._prepare, message, content, seven_bit)
+            prepared = await asyncio.get_running_loop().run_in_executor(self._threads, self._prepare, message, content, seven_bit)
         self._remember(known, prepared)
         return prepared
 

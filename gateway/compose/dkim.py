@@ -4,7 +4,8 @@ What leaves is relaxed/relaxed, over the whole body (no l=), without Received an
 (`OVERSIGNED`) are named once more often than they are there, so adding one breaks the signature (RFC 6376 section 8.15).
 
 A signature is made in three steps, so that each is paid once and in the right place: `prepare` once a message (field list and canonical
-header), `unsigned` once a delivery in the loop thread, `sign` in a thread (RSA releases the GIL) or inline (Ed25519 is fast).
+header), `unsigned` once a delivery, `signature` and `finished` once a delivery too; `signature` is the slow one for RSA, and has processes
+of its own (gateway.compose.signing).
 
 A selector change needs nothing here: signatures are made when mail leaves, with the key that is first at that time. The old key's DNS
 record has to stay until what it signed has been delivered and checked, a week at least.
@@ -74,7 +75,7 @@ class Key(msgspec.Struct, frozen=True):
 
     @property
     def slow(self) -> bool:
-        """RSA: a matter of 0.3 ms, for a thread. Ed25519 takes a tenth of that."""
+        """RSA: a matter of 0.3 ms, for another process. Ed25519 takes a tenth of that."""
         return isinstance(self.private, RSAPrivateKey)
 
     @property
@@ -118,24 +119,14 @@ def load_key(pem: bytes, domain: str, selector: str) -> Key:
     return Key(domain, selector, private)
 
 
-LARGE_BODY = 65_536
-UNRELEASED = 2047
-"""Octets that hashlib takes without letting go of the interpreter."""
+def private_pem(key: Key) -> bytes:
+    """The private key as `load_key` reads it."""
+    return key.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def body_hash(canonical_body: bytes) -> bytes:
-    """The bh= tag for a body in canonical form.
-
-    hashlib lets go of the interpreter for pieces over 2047 octets, and getting it back from the signing threads takes longer than hashing:
-    a usual body is hashed in pieces, a large one is worth letting others work.
-    """
-    if len(canonical_body) > LARGE_BODY:
-        return base64.b64encode(hashlib.sha256(canonical_body).digest())
-    digest = hashlib.sha256()
-    view = memoryview(canonical_body)
-    for start in range(0, len(canonical_body), UNRELEASED):
-        digest.update(view[start : start + UNRELEASED])
-    return base64.b64encode(digest.digest())
+    """The bh= tag for a body in canonical form."""
+    return base64.b64encode(hashlib.sha256(canonical_body).digest())
 
 
 def prepare(fields: list[Field], hashed_body: bytes) -> Prepared:
@@ -212,18 +203,21 @@ def unsigned(key: Key, prepared: Prepared, now: float) -> Unsigned:
     return Unsigned(key, field, digest.digest())
 
 
-def sign(unsigned: Unsigned) -> bytes:
-    """The finished field with its CRLF. The slow part for RSA, about 0.3 ms for 2048 bits without the GIL."""
-    private = unsigned.key.private
+def signature(key: Key, digest: bytes) -> bytes:
+    """The signature of the SHA-256 `digest`. RSA of 2048 bits takes about 0.3 ms."""
+    private = key.private
     if isinstance(private, RSAPrivateKey):
-        signature = private.sign(unsigned.digest, _PADDING, _SHA256)
-    else:
-        signature = private.sign(unsigned.digest)  # RFC 8463 section 3: Ed25519 over the SHA-256 hash
-    written = base64.b64encode(signature)
+        return private.sign(digest, _PADDING, _SHA256)
+    return private.sign(digest)  # RFC 8463 section 3: Ed25519 over the SHA-256 hash
+
+
+def finished(unsigned: Unsigned, made: bytes) -> bytes:
+    """The whole field with its CRLF, signature in place."""
+    written = base64.b64encode(made)
     rows = [written[start : start + _LINE] for start in range(0, len(written), _LINE)]
     return b"DKIM-Signature: %b%b\r\n" % (unsigned.field, b"\r\n ".join(rows))
 
 
-def sign_all(jobs: list[Unsigned]) -> list[bytes]:
-    """`sign` for each, in order."""
-    return [sign(job) for job in jobs]
+def sign(unsigned: Unsigned) -> bytes:
+    """`finished` with the signature made here and now."""
+    return finished(unsigned, signature(unsigned.key, unsigned.digest))

@@ -39,7 +39,7 @@ from gateway.spool.port import (
 BUSY = 5
 """Messages and outcomes in a commit from which the next one lets the loop turn before it gathers."""
 
-GATHER_TURNS = 3
+GATHER_TURNS = 8
 """Turns of the loop that it lets: a third fewer commits and syncs with twenty clients in lock-step, nothing lost for a lone one."""
 
 

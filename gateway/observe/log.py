@@ -279,6 +279,11 @@ def no_pipelining(host: str, why: str) -> None:
 # The core and the operator.
 
 
+def signing_died(words: str) -> None:
+    """A signing process ended by itself; another one was started, and what it owed is signed again."""
+    lines.error("signing process died", why=cut(words))
+
+
 def commit_failed(result: str, error: str) -> None:
     """`full`: clients get 452 until there is space. `broken`: the process ends and recovers at its start."""
     lines.error("commit failed", result=result, error=cut(error))
