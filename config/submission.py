@@ -86,6 +86,10 @@ class Account(Model):
     connections: int = Field(500, ge=1, description="Open connections of this account; one more is answered 421 4.7.0.")
     recipients: int = Field(1000, ge=1, description="Recipients per message; one more is answered 452 4.5.3.")
     message_size: Size = Field(50_000_000, ge=1024, description="Largest message, if smaller than the listener's.")
+    refuse_suppressed: bool = Field(
+        False,
+        description="Recipients who are suppressed in every stream are refused with 550 5.7.1 instead of accepted and not written to.",
+    )
 
     @field_validator("password")
     @classmethod

@@ -23,13 +23,14 @@ from gateway.core.held import Held, HeldDeliveries, not_before
 from gateway.core.observer import Observer
 from gateway.core.outbox import Outbox
 from gateway.core.routing import UnroutedDeliveries
-from gateway.core.settlement import Settler
+from gateway.core.settlement import Settler, never
 from gateway.core.sweeps import Operation, Sweeper
 from gateway.core.windows import FlowWindows
 from gateway.delivery.route import Route, Router
 from gateway.spool.port import FlowCount, Hold, NewFlow, Queued, Recovered, Selection, Spool, SpoolError
 from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller
+from mail.event import Event
 from mail.identity import IdentitySource
 
 DOMAIN_HOLD_LOOK = 300.0
@@ -69,6 +70,8 @@ class Ports(msgspec.Struct, frozen=True):
     on_damaged: Callable[[list[int]], None]
     on_outbox: Callable[[str | None], None]
     on_bug: Callable[[BaseException], None]
+    soft_bounce: Callable[[Event, float], Event | None] = never
+    """The suppression that follows from a final failure which says nothing of a dead address, and from what came before it."""
 
 
 class Core:
@@ -106,7 +109,7 @@ class Core:
     def _compose(self, settings: Settings, data: Path, domain: str) -> None:
         ports = self.ports
         streams = Streams(settings)
-        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node)
+        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node, ports.soft_bounce)
         self.engine = Engine(
             ports.controller,
             self.committer,
@@ -209,7 +212,7 @@ class Core:
         self.settings = settings
         streams = Streams(settings)
         self.acceptor.reconfigure(settings)
-        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node)
+        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node, self.ports.soft_bounce)
         self.engine.settler = self.unrouted.settler = self.sweeper.settler = self.settler
         self.windows.streams = streams
         self.ports.controller.reconfigure(settings, self.clock())

@@ -67,6 +67,7 @@ class KnownAccount(msgspec.Struct, frozen=True):
     message_size: int
     password: str | None = None
     """Hash, or None: no login."""
+    refuse_suppressed: bool = False
 
     def __repr__(self) -> str:
         return f"KnownAccount({self.name!r})"
@@ -96,6 +97,7 @@ class Accounts:
             account.recipients,
             account.message_size,
             self._password(account),
+            refuse_suppressed=account.refuse_suppressed,
         )
 
     def _password(self, account: Account) -> str | None:

@@ -42,6 +42,8 @@ class Addressing(msgspec.Struct, frozen=True, gc=False):
     account: KnownAccount
     address: Address
     accepted: int
+    suppressed: str = ""
+    """Why no mail of the account may go there; looked up only where the account refuses such recipients."""
 
 
 class Handing(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +94,12 @@ def _recipients(moment: Addressing) -> Refusal | None:
     return TOO_MANY if moment.accepted >= moment.account.recipients else None
 
 
+def _not_suppressed(moment: Addressing) -> Refusal | None:
+    if not moment.suppressed:
+        return None
+    return Refusal(Reply(550, f"this recipient is suppressed: {moment.suppressed}", "5.7.1"), "suppressed")
+
+
 def _size(moment: Handing) -> Refusal | None:
     return TOO_LARGE if moment.size > moment.account.message_size else None
 
@@ -125,7 +133,7 @@ def _line_length(moment: Handing) -> Refusal | None:
 
 
 AT_MAIL: tuple[Callable[[Sending], Refusal | None], ...] = (_has_account, _owns_sender, _declared_size)
-AT_RECIPIENT: tuple[Callable[[Addressing], Refusal | None], ...] = (_not_literal, _recipients)
+AT_RECIPIENT: tuple[Callable[[Addressing], Refusal | None], ...] = (_not_literal, _recipients, _not_suppressed)
 AFTER_DATA: tuple[Callable[[Handing], Refusal | None], ...] = (_size, _header, _owns_from, _signable, _no_loop, _line_length)
 
 
