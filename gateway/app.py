@@ -137,6 +137,7 @@ class Gateway:
             prefetch=self.router.prefetch,
             unsignable=self.composer.unsignable,
             suppressed=self.suppressions.reason_everywhere,
+            shortage=self.core.quotas.shortage,
         )
         self.console = Console(self.core, self.contacts, self.publishing, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)

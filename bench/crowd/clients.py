@@ -101,6 +101,7 @@ KINDS: dict[str, tuple[Kind, bool]] = {
     "slow command": (slow_command, False),
     "deaf": (deaf, False),
     "user": (user, True),
+    "user in the clear": (user, False),
 }
 """What it does, and whether over TLS."""
 

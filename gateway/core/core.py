@@ -22,6 +22,7 @@ from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held, HeldDeliveries, not_before
 from gateway.core.observer import Observer
 from gateway.core.outbox import Outbox
+from gateway.core.quotas import Quotas
 from gateway.core.routing import UnroutedDeliveries
 from gateway.core.settlement import Settler, never
 from gateway.core.sweeps import Operation, Sweeper
@@ -178,6 +179,7 @@ class Core:
             lambda events: ports.observer.published("ndjson", events),
             ports.suppression.catch_up,
         )
+        self.quotas = Quotas(settings, self.committer, ports.spool.note, ports.observer, ports.clock)
         self.acceptor = Acceptor(
             settings,
             self.identities,
@@ -205,6 +207,8 @@ class Core:
 
     async def accept(self, submission: Submission) -> Committed | Refused:
         """Take responsibility for a message."""
+        if submission.message.account in self.quotas:
+            return await self.quotas.accept(submission, self.acceptor.accept)
         return await self.acceptor.accept(submission)
 
     def reconfigure(self, settings: Settings) -> None:
@@ -212,6 +216,7 @@ class Core:
         self.settings = settings
         streams = Streams(settings)
         self.acceptor.reconfigure(settings)
+        self.quotas.reconfigure(settings)
         self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node, self.ports.soft_bounce)
         self.engine.settler = self.unrouted.settler = self.sweeper.settler = self.settler
         self.windows.streams = streams

@@ -164,7 +164,8 @@ class SubmissionSession:
     def _mail(self, event: Question, command: MailCommand) -> Reply:
         self._forget()
         account = self._current_account()
-        refusal = judge_sender(Sending(account, command))
+        short = self._door.shortage(account.name, 1) if account is not None and account.limited else None
+        refusal = judge_sender(Sending(account, command, short))
         if refusal is not None:
             return self._refused(event, refusal)
         self._command = command
@@ -181,7 +182,9 @@ class SubmissionSession:
         suppressed = self._suppressed(account, address) if account.refuse_suppressed else None
         if isinstance(suppressed, Reply):
             return suppressed
-        refusal = judge_recipient(Addressing(account, address, len(self._recipients), suppressed or ""))
+        accepted = len(self._recipients)
+        short = self._door.shortage(account.name, accepted + 1) if account.limited else None
+        refusal = judge_recipient(Addressing(account, address, accepted, suppressed or "", short))
         if refusal is not None:
             return self._refused(event, refusal)
         self._recipients.setdefault((address.local, address.domain), address)
