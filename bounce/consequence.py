@@ -110,6 +110,11 @@ def of_outcome(policy: Policy, address: str, outcome: Outcome, now: float, *, fi
     return _decide(policy, address, verdict.category, verdict.fault, hard=hard, evidence=evidence)
 
 
+def of_facts(policy: Policy, address: str, category: Category, fault: Fault, *, hard: bool, evidence: Evidence) -> Decision:
+    """What follows from a final failure of which only this is known: an event that is read again."""
+    return _decide(policy, address, category, fault, hard=hard, evidence=evidence)
+
+
 def _of_recipient(policy: Policy, kind: Kind, entry: Recipient, now: float, *, proven: bool) -> Decision:
     evidence = Evidence("report", now, entry.diagnostic[:MAX_EVIDENCE], entry.rule, entry.status)
     address = entry.original_address or entry.address

@@ -32,6 +32,7 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     for account in settings.account:
         login = "password" if account.password else "no password"
         lines.append(f"account        {account.name}: {login}, domains {', '.join(account.domains)}, stream {account.stream}")
+    lines.append(_suppression(settings))
     for domain in settings.domain:
         keys = ", ".join(f"{key.selector} ({key.algorithm})" for key in domain.dkim) or f"no key: {domain.without_key}"
         lines.append(f"domain         {domain.name}: {keys}")
@@ -65,6 +66,13 @@ def _publishing(settings: Settings) -> Iterator[str]:
     for hook in settings.webhook:
         what = ", ".join(hook.events) or "all events"
         yield f"webhook        {hook.name}: {what} to {urlsplit(hook.url).hostname}"
+
+
+def _suppression(settings: Settings) -> str:
+    known = settings.suppression
+    soft = f"{known.soft_bounces} soft bounces suppress for {format_duration(known.soft_expiry)}"
+    passes = ", ".join(known.transactional_passes) or "nothing"
+    return f"suppression    transactional mail passes {passes}; {soft if known.soft_bounces else 'soft bounces never suppress'}"
 
 
 def warnings(settings: Settings) -> Iterator[str]:
@@ -136,6 +144,15 @@ def _about_accounts(settings: Settings) -> Iterator[str]:
         for domain in account.domains:
             if domain not in ("*", "any") and domain not in known:
                 yield f"account {account.name} owns {domain}, which no [[domain]] describes"
+
+    dangerous = {"hard_bounce", "complaint", "invalid"}
+    for kind, passes in (
+        ("transactional", settings.suppression.transactional_passes),
+        ("marketing", settings.suppression.marketing_passes),
+    ):
+        for reason in passes:
+            if reason in dangerous or kind == "marketing":
+                yield f"suppression.{kind}_passes has {reason}: such mail is what providers block senders for"
 
 
 def _about_sending(settings: Settings) -> Iterator[str]:

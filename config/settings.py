@@ -11,6 +11,7 @@ from config.model import Model
 from config.publishing import Contacts, Webhook
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
 from config.submission import Account, Listener
+from config.suppression import Suppression
 from config.units import DomainName, Duration, HostPort, LocalPath, NoneWord, Size
 
 
@@ -97,6 +98,7 @@ class Settings(Model):
     sending: Sending = Field(default_factory=Sending, description="What holds for every message that leaves.")
     spool: Spool = Field(default_factory=Spool, description="The queue on disk.")
     events: Events = Field(default_factory=Events, description="Where events go.")
+    suppression: Suppression = Field(default_factory=Suppression, description="Who is not written to.")
     contacts: Contacts = Field(default_factory=Contacts, description="The contact database.")
     webhook: list[Webhook] = Field(default=[], description="Endpoints that get events by HTTP POST.")
     http: Http = Field(default_factory=Http, description="Metrics and health.")

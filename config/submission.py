@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from config.model import Model
-from config.units import Duration, ExistingFile, HostPort, Network, NoneWord, Size, Word, check_domain_pattern
+from config.units import Duration, ExistingFile, HostPort, Network, NoneWord, Rate, Size, Word, check_domain_pattern
 
 _HASH = re.compile(r"scrypt\$\d{1,9}\$\d{1,4}\$\d{1,3}\$[A-Za-z0-9+/]+=*\$[A-Za-z0-9+/]+=*")
 
@@ -86,6 +86,18 @@ class Account(Model):
     connections: int = Field(500, ge=1, description="Open connections of this account; one more is answered 421 4.7.0.")
     recipients: int = Field(1000, ge=1, description="Recipients per message; one more is answered 452 4.5.3.")
     message_size: Size = Field(50_000_000, ge=1024, description="Largest message, if smaller than the listener's.")
+    refuse_suppressed: bool = Field(
+        False,
+        description="Recipients who are suppressed in every stream are refused with 550 5.7.1 instead of accepted and not written to.",
+    )
+    message_rate: Annotated[Rate | None, NoneWord] = Field(
+        None, description="Messages it may hand in, smoothed: `3600/h` is one a second; beyond it 451 4.7.1. `none`: no limit."
+    )
+    message_burst: int = Field(100, ge=1, description="Messages that may come at once before `message_rate` holds.")
+    recipient_rate: Annotated[Rate | None, NoneWord] = Field(
+        None, description="Recipients of these messages, smoothed likewise; beyond it 451 4.7.1. `none`: no limit."
+    )
+    recipient_burst: int = Field(1000, ge=1, description="Recipients that may come at once before `recipient_rate` holds.")
 
     @field_validator("password")
     @classmethod

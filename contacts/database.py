@@ -16,7 +16,9 @@ from contacts.trouble import StoreError
 
 APPLICATION = 0x4D574343
 """PRAGMA application_id of the file."""
-VERSION = 1
+VERSION = 2
+UPGRADES = {1: "schema_2.sql"}
+"""From a version to the next: what is executed."""
 CACHE = 32_000
 """Page cache of each connection, KiB."""
 BUSY = 10_000
@@ -57,13 +59,18 @@ def _prepare(connection: apsw.Connection, check: bytes) -> None:
     if (application, version) == (0, 0) and not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
         connection.execute("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL")
         with connection:
-            connection.execute((files("contacts") / "schema.sql").read_text(encoding="utf-8"))
+            for name in ("schema.sql", *UPGRADES.values()):
+                connection.execute((files("contacts") / name).read_text(encoding="utf-8"))
             connection.execute("INSERT INTO note VALUES ('key_check', ?)", (check,))
             connection.execute(f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}")
     elif application != APPLICATION:
         raise StoreError("contacts.db is not a contact store")
-    elif version != VERSION:
+    elif not 0 < version <= VERSION:
         raise StoreError(f"contacts.db has version {version}, this program reads {VERSION}")
+    for before in range(version, VERSION) if application == APPLICATION else ():
+        with transaction(connection):
+            connection.execute((files("contacts") / UPGRADES[before]).read_text(encoding="utf-8"))
+            connection.execute(f"PRAGMA user_version = {before + 1}")
     connection.execute(
         "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 64000000; PRAGMA temp_store = FILE"
     )

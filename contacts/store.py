@@ -10,6 +10,7 @@ Promises: a lookup touches one place of the file, and none while the list is emp
 or written: a lookup that cannot be made is an error, never "not suppressed". It does not publish and does not decide.
 """
 
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -69,7 +70,7 @@ class SuppressionStore:
         self.keys = AddressKeys(load_secret(folder / "contacts.key", create=not known))
         self._writer = opened(path, vfs, check=self.keys.check_value())
         self._reader = opened(path, vfs, reads_only=True)
-        self._reached: dict[str, int] = dict(self._rows("SELECT log, position FROM reached"))
+        self._reached: dict[str, int] = dict(self.rows("SELECT log, position FROM reached"))
         self._overlay: dict[bytes, dict[str, Entry | None]] = {}
         self._pending = 0
         # What is lost when nobody looks up for long is a place in memory, bounded by MAX_PENDING.
@@ -87,6 +88,14 @@ class SuppressionStore:
             return None
         found = self._find(self.keys.of(normal_form(recipient)))
         return self.rules.reason(found, account, stream, name, self._clock()) if found else None
+
+    def reason_everywhere(self, account: str, recipient: Address) -> str | None:
+        """Why no mail of this account may go to `recipient`, whatever its stream, or None. Raises StoreError."""
+        self._forget_arrived()
+        if self._empty and not self._overlay and self._still_empty():
+            return None
+        found = self._find(self.keys.of(normal_form(recipient)))
+        return self.rules.reason_everywhere(found, account, self._clock()) if found else None
 
     def entries(self, recipient: Address) -> list[Entry]:
         """Every entry of `recipient` with its evidence, expired ones too, oldest first."""
@@ -136,9 +145,9 @@ class SuppressionStore:
         mine = self._overlay.get(key, {})
         if identity in mine and (entry is not None or mine[identity] is None):
             return True
-        if self._rows("SELECT 1 FROM removed WHERE id = ?", (identity,)):
+        if self.rows("SELECT 1 FROM removed WHERE id = ?", (identity,)):
             return True
-        return entry is not None and bool(self._rows("SELECT 1 FROM suppression WHERE key = ? AND id = ?", (key, identity)))
+        return entry is not None and bool(self.rows("SELECT 1 FROM suppression WHERE key = ? AND id = ?", (key, identity)))
 
     def _find(self, key: bytes, *, whole: bool = False) -> list[Entry]:
         pending = self._overlay.get(key) if self._overlay else None
@@ -175,14 +184,15 @@ class SuppressionStore:
         now = self._clock()
         if not self._look_again - EMPTY_FOR <= now < self._look_again:
             self._look_again = now + EMPTY_FOR
-            self._empty = not self._rows("SELECT 1 FROM suppression LIMIT 1")
+            self._empty = not self.rows("SELECT 1 FROM suppression LIMIT 1")
         return self._empty
 
     def _batch_id(self, number: int) -> str:
-        found = self._rows("SELECT id FROM batch WHERE number = ?", (number,)) if number else []
+        found = self.rows("SELECT id FROM batch WHERE number = ?", (number,)) if number else []
         return str(found[0][0]) if found else ""
 
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Look something up; loop thread. Raises StoreError."""
         with translated("read"):
             return self._reader.execute(sql, values).fetchall()
 
@@ -262,6 +272,12 @@ class SuppressionStore:
                 news = writer.changes() > 0
                 writer.execute("DELETE FROM suppression WHERE key = ? AND id = ?", (key, identity))
                 return news
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """One durable transaction; from the thread that writes. Raises StoreError."""
+        with self._writing, transaction(self._writer) as writer:
+            yield writer
 
     def close(self) -> None:
         """Close the file. What was not caught up is in the event log still."""

@@ -131,12 +131,24 @@ class Rules:
     def __init__(self, policy: Policy, kinds: dict[str, str]) -> None:
         """`kinds`: stream name to `transactional` or `marketing`. A stream that is not in it passes nothing."""
         self._passes = {stream: policy.passes.get(kind, frozenset()) for stream, kind in kinds.items()}
+        self._passed_somewhere = frozenset[Reason]().union(*self._passes.values())
 
     def reason(self, entries: Iterable[Entry], account: str, stream: str, name: str, now: float) -> str | None:
         """The gravest reason among `entries` that keeps this mail back, or None."""
         passes = self._passes.get(stream, frozenset())
         found = [
             entry.reason for entry in entries if entry.reason not in passes and entry.live(now) and entry.applies(account, stream, name)
+        ]
+        return min(found, key=GRAVITY.__getitem__).value if found else None
+
+    def reason_everywhere(self, entries: Iterable[Entry], account: str, now: float) -> str | None:
+        """The gravest reason among `entries` that keeps back every mail of the account, whatever its stream, or None."""
+        found = [
+            entry.reason
+            for entry in entries
+            if entry.reason not in self._passed_somewhere
+            and entry.live(now)
+            and (entry.scope is Scope.GLOBAL or (entry.scope is Scope.ACCOUNT and entry.account == account))
         ]
         return min(found, key=GRAVITY.__getitem__).value if found else None
 

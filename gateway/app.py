@@ -21,7 +21,6 @@ from config.load import Configuration
 from config.sending import Source
 from config.settings import Settings
 from contacts.store import SuppressionStore
-from contacts.suppression import Policy, Rules
 from gateway.admin.console import Console
 from gateway.admin.http.start import ApiDoor
 from gateway.admin.server import ControlServer
@@ -37,7 +36,7 @@ from gateway.core.permitted import route_of
 from gateway.core.reporting import Reporting
 from gateway.core.snapshot import Snapshot
 from gateway.core.space import Space
-from gateway.core.suppressions import Suppressions
+from gateway.core.suppressions import Suppressions, rules_of
 from gateway.delivery.hand import IN_HAND
 from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
@@ -119,8 +118,8 @@ class Gateway:
         if ledger is not None:
             self.controller.restore(ledger, self._clock())
         begun = time.monotonic()
-        kinds: dict[str, str] = {stream.name: stream.kind for stream in settings.stream}
-        self.contacts = SuppressionStore(self.data, Rules(Policy(), kinds), self._clock)
+        self.contacts = SuppressionStore(self.data, rules_of(settings), self._clock)
+        self.suppressions = Suppressions(self.contacts, settings, self._clock, lambda why: self._condition("contacts", why))
         self.space = Space(self.data, lambda: self.settings.spool.minimum_free, self._condition, time.monotonic)
         self.core = Core(settings, self._ports(), self.data, self.domain)
         found = self.core.recovered
@@ -137,6 +136,8 @@ class Gateway:
             self._clock,
             prefetch=self.router.prefetch,
             unsignable=self.composer.unsignable,
+            suppressed=self.suppressions.reason_everywhere,
+            shortage=self.core.quotas.shortage,
         )
         self.console = Console(self.core, self.contacts, self.publishing, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
@@ -160,7 +161,8 @@ class Gateway:
             controller=self.controller,
             router=self.router,
             observer=Reporting(self.metrics),
-            suppression=Suppressions(self.contacts, lambda why: self._condition("contacts", why)),
+            suppression=self.suppressions,
+            soft_bounce=self.suppressions.soft.addition_of,
             return_path=self._return_path,
             session=self._session,
             open_reader=self.spool.reader,
@@ -344,7 +346,7 @@ class Gateway:
         self.router.reconfigure(settings)
         self.watcher.reconfigured()
         self.metrics.name_providers(provider.name for provider in settings.provider)
-        self.contacts.rules = Rules(Policy(), {stream.name: stream.kind for stream in settings.stream})
+        self.suppressions.reconfigure(settings)
         self.core.reconfigure(settings)
         self.door.reconfigure(settings)
         self.api.reconfigure(settings)

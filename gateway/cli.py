@@ -14,10 +14,11 @@ import typer
 
 from config.load import Configuration
 from gateway.commands import lists as lists
+from gateway.commands.accounts import account
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
 from gateway.commands.database import database_trouble, db
 from gateway.commands.judgement import bounce, fbl
-from gateway.commands.keys import account, apikey, dkim
+from gateway.commands.keys import apikey, dkim
 from gateway.commands.queue import lanes, queue
 from gateway.commands.send import send
 from gateway.commands.suppression import suppression

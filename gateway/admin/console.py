@@ -54,6 +54,7 @@ class Console:
             "queue.release": (ReleaseQueue, self._release),
             "queue.holds": (Nothing, self._holds),
             "lanes.list": (Nothing, self._lanes),
+            "accounts.quota": (Nothing, self._quota),
             "lanes.suspend": (LaneName, self._suspend),
             "lanes.resume": (LaneName, self._resume),
             **SuppressionCalls(core, store).calls,
@@ -175,6 +176,10 @@ class Console:
     async def _lanes(self, arguments: Nothing) -> Result:
         lanes = self._core.ports.controller.lanes(self._core.clock())
         return {"lanes": [msgspec.to_builtins(lane) for lane in lanes]}
+
+    async def _quota(self, arguments: Nothing) -> Result:
+        usage = self._core.quotas.usage()
+        return {"quotas": [{**msgspec.to_builtins(row), "refused": refused} for row, refused in usage]}
 
     async def _suspend(self, arguments: LaneName) -> Result:
         """A hold of the lane with an end: like every order of a person it survives a restart."""

@@ -22,14 +22,16 @@ from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held, HeldDeliveries, not_before
 from gateway.core.observer import Observer
 from gateway.core.outbox import Outbox
+from gateway.core.quotas import Quotas
 from gateway.core.routing import UnroutedDeliveries
-from gateway.core.settlement import Settler
+from gateway.core.settlement import Settler, never
 from gateway.core.sweeps import Operation, Sweeper
 from gateway.core.windows import FlowWindows
 from gateway.delivery.route import Route, Router
 from gateway.spool.port import FlowCount, Hold, NewFlow, Queued, Recovered, Selection, Spool, SpoolError
 from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller
+from mail.event import Event
 from mail.identity import IdentitySource
 
 DOMAIN_HOLD_LOOK = 300.0
@@ -69,6 +71,8 @@ class Ports(msgspec.Struct, frozen=True):
     on_damaged: Callable[[list[int]], None]
     on_outbox: Callable[[str | None], None]
     on_bug: Callable[[BaseException], None]
+    soft_bounce: Callable[[Event, float], Event | None] = never
+    """The suppression that follows from a final failure which says nothing of a dead address, and from what came before it."""
 
 
 class Core:
@@ -106,7 +110,7 @@ class Core:
     def _compose(self, settings: Settings, data: Path, domain: str) -> None:
         ports = self.ports
         streams = Streams(settings)
-        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node)
+        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node, ports.soft_bounce)
         self.engine = Engine(
             ports.controller,
             self.committer,
@@ -175,6 +179,7 @@ class Core:
             lambda events: ports.observer.published("ndjson", events),
             ports.suppression.catch_up,
         )
+        self.quotas = Quotas(settings, self.committer, ports.spool.note, ports.observer, ports.clock)
         self.acceptor = Acceptor(
             settings,
             self.identities,
@@ -202,6 +207,8 @@ class Core:
 
     async def accept(self, submission: Submission) -> Committed | Refused:
         """Take responsibility for a message."""
+        if submission.message.account in self.quotas:
+            return await self.quotas.accept(submission, self.acceptor.accept)
         return await self.acceptor.accept(submission)
 
     def reconfigure(self, settings: Settings) -> None:
@@ -209,7 +216,8 @@ class Core:
         self.settings = settings
         streams = Streams(settings)
         self.acceptor.reconfigure(settings)
-        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node)
+        self.quotas.reconfigure(settings)
+        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node, self.ports.soft_bounce)
         self.engine.settler = self.unrouted.settler = self.sweeper.settler = self.settler
         self.windows.streams = streams
         self.ports.controller.reconfigure(settings, self.clock())

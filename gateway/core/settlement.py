@@ -40,13 +40,26 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     """Why a delivery ended without an attempt, for people."""
     addition: Event | None = None
-    """The event that suppresses the recipient, when the refusal says that the address is dead."""
+    """The event that suppresses the recipient: the refusal says that the address is dead, or was one soft failure too many."""
+
+
+def never(event: Event, now: float) -> Event | None:
+    """Soft bounces have no consequence."""
+    return None
 
 
 class Settler:
-    """Decides consequences. `random` gives jitter."""
+    """Decides consequences. `random` gives jitter; `soft` knows whether a failure that is not hard suppresses after all."""
 
-    def __init__(self, streams: Streams, flows: FlowRegistry, random_source: random.Random, node: str) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        flows: FlowRegistry,
+        random_source: random.Random,
+        node: str,
+        soft: Callable[[Event, float], Event | None] = never,
+    ) -> None:
+        self._soft = soft
         self._streams = streams
         self._flows = flows
         self._random = random_source
@@ -94,7 +107,7 @@ class Settler:
             verdict = msgspec.structs.replace(verdict, fault=Fault.SENDER_IP)
         event = self._event(held, settlement, EventKind.BOUNCED, verdict, now)
         # The consequence is decided before the commit and written with its cause (DESIGN section 5).
-        addition = hard_bounce_addition(event, now)
+        addition = hard_bounce_addition(event, now) or self._soft(event, now)
         events = [seal(event)] if addition is None else [seal(event), seal(addition)]
         return Settled(Change(held.id, State.FAILED, now, events, attempts=held.attempts + 1), EventKind.BOUNCED, 0.0, addition=addition)
 
@@ -173,7 +186,9 @@ class Settler:
 
     def _expired(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         event = self._event(held, settlement, EventKind.EXPIRED, verdict, now)
-        return Settled(Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts + 1), EventKind.EXPIRED, 0.0)
+        addition = self._soft(event, now)
+        events = [seal(event)] if addition is None else [seal(event), seal(addition)]
+        return Settled(Change(held.id, State.EXPIRED, now, events, attempts=held.attempts + 1), EventKind.EXPIRED, 0.0, addition=addition)
 
     def _stream(self, held: Held) -> Stream:
         return self._streams.get(held.message.stream)

@@ -93,6 +93,7 @@ class Snapshot:
             spool=self._spool_octets(),
             sinks=[SinkGauge("ndjson", core.outbox.backlog), *self._sinks()],
             conditions=self._conditions(),
+            quotas=core.quotas.counts(),
         )
 
     def _queue(self, backlog: list[FlowCount], now: float) -> list[QueueView]:

@@ -67,6 +67,9 @@ class KnownAccount(msgspec.Struct, frozen=True):
     message_size: int
     password: str | None = None
     """Hash, or None: no login."""
+    refuse_suppressed: bool = False
+    limited: bool = False
+    """It has a quota: the core is asked before a message comes."""
 
     def __repr__(self) -> str:
         return f"KnownAccount({self.name!r})"
@@ -96,6 +99,8 @@ class Accounts:
             account.recipients,
             account.message_size,
             self._password(account),
+            refuse_suppressed=account.refuse_suppressed,
+            limited=account.message_rate is not None or account.recipient_rate is not None,
         )
 
     def _password(self, account: Account) -> str | None:

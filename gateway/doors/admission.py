@@ -13,6 +13,7 @@ from config.submission import Limits
 from gateway.doors.accounts import KnownAccount
 from gateway.smtp import replies
 from gateway.smtp.grammar import MailCommand
+from gateway.traffic.quota import Shortage, refusal
 from mail.address import Address
 from mail.message import Facts
 from mail.reply import Reply
@@ -34,6 +35,8 @@ class Sending(msgspec.Struct, frozen=True, gc=False):
 
     account: KnownAccount | None
     command: MailCommand
+    shortage: Shortage | None = None
+    """The account's quota has no room for a message to one recipient."""
 
 
 class Addressing(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +45,10 @@ class Addressing(msgspec.Struct, frozen=True, gc=False):
     account: KnownAccount
     address: Address
     accepted: int
+    suppressed: str = ""
+    """Why no mail of the account may go there; looked up only where the account refuses such recipients."""
+    shortage: Shortage | None = None
+    """The account's quota has no room for one recipient more."""
 
 
 class Handing(msgspec.Struct, frozen=True, gc=False):
@@ -84,12 +91,23 @@ def _declared_size(moment: Sending) -> Refusal | None:
     return TOO_LARGE if moment.account is not None and moment.command.size > moment.account.message_size else None
 
 
+def _within_quota(moment: Sending | Addressing) -> Refusal | None:
+    short = moment.shortage
+    return None if short is None else Refusal(refusal(short), f"quota-{short.what}")
+
+
 def _not_literal(moment: Addressing) -> Refusal | None:
     return LITERAL if moment.address.domain.startswith("[") else None
 
 
 def _recipients(moment: Addressing) -> Refusal | None:
     return TOO_MANY if moment.accepted >= moment.account.recipients else None
+
+
+def _not_suppressed(moment: Addressing) -> Refusal | None:
+    if not moment.suppressed:
+        return None
+    return Refusal(Reply(550, f"this recipient is suppressed: {moment.suppressed}", "5.7.1"), "suppressed")
 
 
 def _size(moment: Handing) -> Refusal | None:
@@ -124,8 +142,8 @@ def _line_length(moment: Handing) -> Refusal | None:
     return LONG_LINE if facts.long_header_lines or (facts.long_lines and moment.refuse_long_lines) else None
 
 
-AT_MAIL: tuple[Callable[[Sending], Refusal | None], ...] = (_has_account, _owns_sender, _declared_size)
-AT_RECIPIENT: tuple[Callable[[Addressing], Refusal | None], ...] = (_not_literal, _recipients)
+AT_MAIL: tuple[Callable[[Sending], Refusal | None], ...] = (_has_account, _owns_sender, _declared_size, _within_quota)
+AT_RECIPIENT: tuple[Callable[[Addressing], Refusal | None], ...] = (_not_literal, _recipients, _not_suppressed, _within_quota)
 AFTER_DATA: tuple[Callable[[Handing], Refusal | None], ...] = (_size, _header, _owns_from, _signable, _no_loop, _line_length)
 
 

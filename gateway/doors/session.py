@@ -19,6 +19,7 @@ from gateway.smtp import replies
 from gateway.smtp.events import Auth, Content, Event, Hello, Mail, Question, Recipient, Reset, ServerOptions
 from gateway.smtp.grammar import MailCommand
 from gateway.smtp.sasl import Credentials
+from gateway.spool.port import SpoolError
 from mail.address import Address
 from mail.identity import to_text
 from mail.message import Facts, facts
@@ -163,7 +164,8 @@ class SubmissionSession:
     def _mail(self, event: Question, command: MailCommand) -> Reply:
         self._forget()
         account = self._current_account()
-        refusal = judge_sender(Sending(account, command))
+        short = self._door.shortage(account.name, 1) if account is not None and account.limited else None
+        refusal = judge_sender(Sending(account, command, short))
         if refusal is not None:
             return self._refused(event, refusal)
         self._command = command
@@ -177,12 +179,24 @@ class SubmissionSession:
         account = self._current_account()
         if account is None:
             return replies.TROUBLE
-        refusal = judge_recipient(Addressing(account, address, len(self._recipients)))
+        suppressed = self._suppressed(account, address) if account.refuse_suppressed else None
+        if isinstance(suppressed, Reply):
+            return suppressed
+        accepted = len(self._recipients)
+        short = self._door.shortage(account.name, accepted + 1) if account.limited else None
+        refusal = judge_recipient(Addressing(account, address, accepted, suppressed or "", short))
         if refusal is not None:
             return self._refused(event, refusal)
         self._recipients.setdefault((address.local, address.domain), address)
         self._door.prefetch(address.domain)
         return replies.RECIPIENT_OK
+
+    def _suppressed(self, account: KnownAccount, address: Address) -> str | Reply | None:
+        """Why the recipient is suppressed in every stream, None when he is not, or 451: nobody can say."""
+        try:
+            return self._door.suppressed(account.name, address)
+        except SpoolError:
+            return replies.TROUBLE
 
     def _content(self, event: Question, content: bytes) -> Reply | None:
         """Refused now, or None: the core is asked by `decide`."""

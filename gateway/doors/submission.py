@@ -25,6 +25,8 @@ from gateway.doors.observer import DoorObserver
 from gateway.doors.session import SubmissionSession
 from gateway.doors.visitor import Budget, Visitor
 from gateway.smtp import replies
+from gateway.traffic.quota import Shortage
+from mail.address import Address
 from mail.reply import Reply
 
 RETRY_SECONDS = 5.0
@@ -35,7 +37,9 @@ Accept = Callable[[Submission], Awaitable[Committed | Refused]]
 
 class SubmissionDoor:
     """All listeners for applications. `clock` gives Unix seconds; `prefetch` is told each accepted recipient's domain; `pause` waits;
-    `unsignable` says whether mail From a domain is refused because it has no key."""
+    `unsignable` says whether mail From a domain is refused because it has no key; `suppressed` why no mail of an account may go to a
+    recipient (asked for accounts that refuse at RCPT only; raises SpoolError when nobody can say); `shortage`, asked for accounts with a
+    quota only, whether it has no room for a message to so many recipients."""
 
     def __init__(
         self,
@@ -47,6 +51,8 @@ class SubmissionDoor:
         prefetch: Callable[[str], None] = lambda domain: None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         unsignable: Callable[[str], bool] = lambda domain: False,
+        suppressed: Callable[[str, Address], str | None] = lambda account, recipient: None,
+        shortage: Callable[[str, int], Shortage | None] = lambda account, recipients: None,
     ) -> None:
         self.accept = accept
         self.observe = observe
@@ -55,6 +61,8 @@ class SubmissionDoor:
         self.prefetch = prefetch
         self.pause = pause
         self.unsignable = unsignable
+        self.suppressed = suppressed
+        self.shortage = shortage
         self.authenticator = Authenticator()
         self.budget = Budget(settings.gateway.reception_memory)
         self.connections: Counter[str] = Counter()

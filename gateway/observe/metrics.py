@@ -103,6 +103,9 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition("mailwright_events_failing", "view", "1 while the last try of a sink failed; `mailwright status` says why.", ("sink",)),
     Definition("mailwright_dead_letters", "view", "Requests to a webhook that were given up and are kept.", ("sink",)),
+    Definition(
+        "mailwright_account_quotas", "view", "Accounts that have a quota (`limited`), and have used it up (`exhausted`).", ("state",)
+    ),
     Definition("mailwright_condition_broken", "view", "1 while a condition of /readyz is broken.", ("condition",)),
 )
 
@@ -156,6 +159,8 @@ class View(msgspec.Struct, frozen=True):
     sinks: list[SinkGauge] = []
     conditions: dict[str, bool] = {}
     """True: broken."""
+    quotas: dict[str, float] = {}
+    """Accounts, by state of their quota."""
 
 
 class Metrics:
@@ -344,5 +349,6 @@ def _rows(view: View) -> dict[str, list[tuple[tuple[str, ...], float]]]:
         "mailwright_events_caught_up_ratio": [((one.name,), one.caught_up) for one in view.sinks],
         "mailwright_events_failing": [((one.name,), float(one.failing)) for one in view.sinks],
         "mailwright_dead_letters": [((one.name,), float(one.dead)) for one in view.sinks if one.name.startswith("webhook:")],
+        "mailwright_account_quotas": [((state,), value) for state, value in view.quotas.items()],
         "mailwright_condition_broken": [((name,), float(broken)) for name, broken in view.conditions.items()],
     }

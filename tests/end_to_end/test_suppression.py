@@ -145,3 +145,38 @@ def test_bad_commands_are_told_in_one_line_and_change_nothing(offline: House, ar
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert everything(offline) == before
+
+
+STREAMS = """
+[[stream]]
+name = "default"
+[[stream]]
+name = "receipts"
+kind = "transactional"
+"""
+
+
+def test_an_account_may_have_550_at_rcpt_for_what_holds_in_every_stream(tmp_path: Path) -> None:
+    with internet(PROVIDERS) as (_, addresses):
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + "refuse_suppressed = true\n" + STREAMS)
+        with serving(house):
+            for address, reason in (("dead@boxes.test", "hard_bounce"), ("left@boxes.test", "unsubscribe")):
+                house.call("suppression.add", address=address, reason=reason)
+            house.call("suppression.add", address="other@boxes.test", reason="complaint", scope="account:other")
+            with house.client() as client:
+                client.mail("news@shop.test")
+                assert client.rcpt("dead@boxes.test") == (550, b"5.7.1 this recipient is suppressed: hard_bounce")
+                assert [client.rcpt(name)[0] for name in ("left@boxes.test", "other@boxes.test", "new@boxes.test")] == [250] * 3
+
+
+def test_transactional_mail_passes_an_unsubscription_and_never_a_dead_address(tmp_path: Path) -> None:
+    with internet(PROVIDERS) as (_, addresses), serving(House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + STREAMS)) as house:
+        house.call("suppression.add", address="left@boxes.test", reason="unsubscribe")
+        house.call("suppression.add", address="dead@boxes.test", reason="hard_bounce")
+        with house.client() as client:
+            for stream in ("receipts", "default"):
+                for recipient in ("left@boxes.test", "dead@boxes.test"):
+                    client.sendmail("news@shop.test", [recipient], letter(recipient, stream=stream))
+        house.until(lambda: EventKind.DELIVERED in kinds(house, "left@boxes.test"), "the receipt to arrive")
+        assert kinds(house, "left@boxes.test").count(EventKind.SUPPRESSED) == 1
+        assert kinds(house, "dead@boxes.test").count(EventKind.SUPPRESSED) == 2

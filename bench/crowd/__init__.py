@@ -1,0 +1,1 @@
+"""What a crowd of idle and slow clients costs a normal one. `python -m bench.crowd`."""
