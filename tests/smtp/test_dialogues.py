@@ -1,47 +1,25 @@
-"""Conversations as files: each of dialogues/*.txt runs against the server by steps, whole, and byte by byte, with the same result.
+"""Each conversation of dialogues/ runs against the server by steps, whole, and byte by byte, with the same result.
 
-The language: `C:` a line the client sends (CRLF is added; Python escapes hold), `R:` octets as they are, `E:` the client's end, `S:` a line
-the server says (a last `*` stands for anything), `A:` the door's next answer (accept where there is none left), `Q:` what the last question
-was about, `D:` the content of a message the door got, `T:` the handshake is done and these options hold, `X:` the server has closed,
-`O:` options, `#` comment.
+The language is in `tests/smtp/scripts.py`; `tests/doors/test_dialogues.py` plays the same files at a real listener.
 """
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from gateway.smtp.events import NEED_DATA, Auth, Content, Mail, Recipient, ServerOptions
+from gateway.smtp.events import NEED_DATA, Auth, Content, Mail, Recipient
 from gateway.smtp.server import ServerConnection
-from mail.reply import Reply, reply_from_lines
+from tests.smtp.scripts import DIALOGUES, Script, answer_of, check_said, name_of, octets_of, of, options_of, read, unescaped
 
-DIALOGUES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
-
-
-def unescaped(text: str) -> bytes:
-    return text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1")
-
-
-def escaped_lines(file: Path) -> list[tuple[str, str]]:
-    lines = [line for line in file.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    return [(line[0], line[3:]) for line in lines]
-
-
-def options_of(text: str, **defaults: object) -> ServerOptions:
-    given = dict(word.split("=", 1) for word in text.split())
-    return msgspec.convert({"hostname": "mx.example.com", "message_size": 1000, **defaults, **given}, ServerOptions, strict=False)
-
-
-def answer_of(text: str) -> Reply:
-    return reply_from_lines(int(text[:3]), [text[4:]])
+TIMELESS = [file for file in DIALOGUES if not of(read(file), "W")]
 
 
 class Stage:
     """One run of a dialogue: drives the server and keeps what it said and asked."""
 
-    def __init__(self, script: list[tuple[str, str]]) -> None:
-        self.smtp = ServerConnection(options_of(" ".join(text for kind, text in script if kind == "O")))
-        self.answers = [answer_of(text) for kind, text in script if kind == "A"]
+    def __init__(self, script: Script) -> None:
+        self.smtp = ServerConnection(options_of(" ".join(of(script, "O"))))
+        self.answers = [answer_of(text) for text in of(script, "A")]
         self.said = b""
         self.contents: list[bytes] = []
         self.subjects: list[str] = []
@@ -79,14 +57,14 @@ class Stage:
             self.collect()
 
 
-def play(script: list[tuple[str, str]], size: int) -> Stage:
+def play(script: Script, size: int) -> Stage:
     """Run the dialogue in segments of `size` octets, as long as the client may go on without an answer."""
     stage = Stage(script)
     waiting = b""
     for kind, text in script:
-        if kind in "CR":
-            waiting += unescaped(text) + (b"\r\n" if kind == "C" else b"")
-        elif kind in "ET":
+        if kind in ("C", "R"):
+            waiting += octets_of(kind, text)
+        elif kind in ("E", "T"):
             stage.send(waiting, size)
             waiting = b""
             if kind == "T":
@@ -98,31 +76,20 @@ def play(script: list[tuple[str, str]], size: int) -> Stage:
     return stage
 
 
-def check_said(script: list[tuple[str, str]], said: bytes) -> None:
-    expected = [text for kind, text in script if kind == "S"]
-    lines = said.decode("ascii").split("\r\n")
-    assert lines.pop() == ""
-    for number, wanted in enumerate(expected):
-        got = lines[number] if number < len(lines) else "(nothing)"
-        matches = got.startswith(wanted[:-1]) if wanted.endswith("*") else got.rstrip() == wanted.rstrip()
-        assert matches, f"line {number}: expected {wanted!r}, got {got!r}"
-    assert len(lines) == len(expected), lines[len(expected) :]
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000_000], ids=lambda size: f"by-{size}")
-@pytest.mark.parametrize("file", DIALOGUES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", TIMELESS, ids=name_of)
 def test_dialogue_ends_the_same_in_every_segmentation(file: Path, size: int) -> None:
-    script = escaped_lines(file)
+    script = read(file)
     stage = play(script, size)
     check_said(script, stage.said)
-    assert stage.contents == [unescaped(text) for kind, text in script if kind == "D"]
-    assert stage.smtp.closed == any(kind == "X" for kind, _ in script)
+    assert stage.contents == [unescaped(text) for text in of(script, "D")]
+    assert stage.smtp.closed == bool(of(script, "X"))
     assert not stage.answers
 
 
-@pytest.mark.parametrize("file", DIALOGUES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", TIMELESS, ids=name_of)
 def test_dialogue_asks_the_door_what_the_client_said(file: Path) -> None:
-    script = escaped_lines(file)
+    script = read(file)
     stage = play(script, 1_000_000)
-    wanted = [text for kind, text in script if kind == "Q"]
+    wanted = of(script, "Q")
     assert [subject for subject in wanted if subject not in stage.subjects] == []
