@@ -16,7 +16,7 @@ from contacts.postgres import Published
 from contacts.suppression import Change
 from contacts.trouble import StoreError
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 IDLE = 0.2
 """Seconds before an empty log is looked at again."""
 LOOK = 1.0
