@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gateway.calls
+import gateway.spool.notice
 import gateway.spool.port
 from gateway.calls import Assignment, Committed, Handout, Permit, Refused, Settle, Submission, Wait
 from gateway.spool.port import Transaction, Written
@@ -55,7 +56,7 @@ def _values(kind: object) -> st.SearchStrategy[object]:
 
 
 CALLS = _structs(gateway.calls)
-PORT = _structs(gateway.spool.port)
+PORT = _structs(gateway.spool.port) + _structs(gateway.spool.notice)
 
 
 @pytest.mark.parametrize("kind", CALLS + PORT, ids=lambda kind: kind.__name__)

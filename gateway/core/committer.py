@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from gateway.core.gathering import Accepting, Done, Gathering
+from gateway.spool.notice import Told
 from gateway.spool.port import (
     Acceptance,
     Change,
@@ -210,6 +211,11 @@ class Committer:
     def published(self, position: int) -> None:
         """Outbox rows up to `position` may go; they go with the next commit that happens."""
         self._gathering.outbox_until = max(self._gathering.outbox_until, position)
+
+    def told(self, told: Told) -> None:
+        """These notices need no report."""
+        self._gathering.told.append(told)
+        self._work.set()
 
     def flush(self) -> asyncio.Future[None]:
         """Ends when everything handed in so far is on disk."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from gateway.spool.notice import Told
 from gateway.spool.port import (
     Acceptance,
     Change,
@@ -59,6 +60,7 @@ class Gathering:
         self.notes: dict[str, Note] = {}
         self.events: list[bytes] = []
         self.outbox_until = 0
+        self.told: list[Told] = []
         self.leases: list[tuple[LeaseRequest, asyncio.Future[Leased]]] = []
         self.sweeps: list[tuple[Sweep, asyncio.Future[list[int]]]] = []
         self.flushes: list[asyncio.Future[None]] = []
@@ -79,6 +81,7 @@ class Gathering:
             notes=list(self.notes.values()),
             events=self.events,
             outbox_until=self.outbox_until,
+            told=self.told,
         )
 
     def give(self, written: Written) -> None:

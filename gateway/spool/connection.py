@@ -18,7 +18,7 @@ FILE = "spool.sqlite"
 PAGE_SIZE = 8192
 """Bytes; decided by bench/spool (docs/decisions, 0008)."""
 
-VERSION = 1
+VERSION = 2
 """Of the schema, kept as user_version."""
 
 APPLICATION = 0x4D575350

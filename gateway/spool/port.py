@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.calls import Message
 from gateway.spool.lifecycle import State
+from gateway.spool.notice import Notice, Pending, Told
 
 
 class SpoolError(Exception):
@@ -87,7 +88,7 @@ class NewDelivery(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """ORCPT of RCPT (RFC 3461 section 4.2), the same."""
 
 
-class Acceptance(msgspec.Struct, frozen=True, gc=False):
+class Acceptance(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One message to take responsibility for. `message.id` is set."""
 
     message: Message
@@ -102,6 +103,8 @@ class Acceptance(msgspec.Struct, frozen=True, gc=False):
     written (see `Written.repeated`). Empty for none. Kept as long as the sent ledger, counted from the key's first use."""
     body: int = 0
     """With a key: a hash of the body, to tell when the same key comes with another."""
+    told: Told | None = None
+    """The notices that this message, a report of ours, tells."""
 
 
 class LeaseRequest(msgspec.Struct, frozen=True, gc=False):
@@ -154,7 +157,7 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     next_due: float
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
+class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The end of an attempt (or of waiting) of one leased delivery, its event beside it. QUEUED keeps it with the new values; a final
     state removes it from the queue and writes its row of the sent ledger; the message's bytes go with its last delivery."""
 
@@ -173,6 +176,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     unleased: bool = False
     """The delivery is queued: it was deferred before anybody could lease it, for want of a route."""
+    notice: Notice | None = None
+    """What the sender is to be told of it; of a delay once, which marks the delivery."""
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):
@@ -260,6 +265,8 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     outbox_until: int = 0
     """Outbox rows up to this position have been published and go: at most 1,000 a transaction, the rest with later ones, and an engine may
     keep a few (SQLite the newest). Nobody may rely on their absence; a position is never given twice. 0 for none."""
+    told: list[Told] = []
+    """Notices that no report tells: they go."""
 
 
 class Repeated(msgspec.Struct, frozen=True, gc=False):
@@ -365,6 +372,12 @@ class Spool(Protocol):
 
     def events(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Outbox rows after a position."""
+
+    def notices(self, now: float, limit: int) -> list[Pending]:
+        """Notices that are due, of at most `limit` messages, earliest first; with each, all others of its message and action."""
+
+    def excerpt(self, message: int, limit: int) -> bytes | None:
+        """The first `limit` bytes the application sent, or None when the message is gone."""
 
     def note(self, key: str) -> bytes | None:
         """The value of a note."""

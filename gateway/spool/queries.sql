@@ -164,6 +164,34 @@ UPDATE delivery SET
     first_attempt = CASE WHEN first_attempt = 0 AND new.attempts > 0 THEN new.at ELSE first_attempt END
 FROM new WHERE delivery.id = new.delivery
 
+-- name: delivery.delay_told
+-- Deliveries of whose delay the sender is told.
+UPDATE delivery SET delay_told = 1 WHERE id IN (SELECT value FROM carray(?))
+
+-- name: notice.insert
+-- What senders are to be told.
+INSERT INTO notice (message, action, delivery, due, facts) VALUES [[(?, ?, ?, ?, ?)]]
+
+-- name: notice.delete
+-- It is told, or never will be.
+DELETE FROM notice WHERE message = ? AND action = ? AND delivery IN (SELECT value FROM carray(?))
+
+-- name: notice.due
+-- Messages and actions whose notices are due, earliest first.
+SELECT message, action FROM notice INDEXED BY notice_due WHERE due <= ? ORDER BY due LIMIT ?
+
+-- name: notice.page
+-- Notices of one message and action.
+SELECT delivery, facts FROM notice WHERE message = ? AND action = ? ORDER BY delivery LIMIT ?
+
+-- name: message.facts
+-- What is known of a message.
+SELECT facts FROM message WHERE id = ?
+
+-- name: message.remaining
+-- Its deliveries in the queue and its notices.
+SELECT remaining FROM message WHERE id = ?
+
 -- name: delivery.release
 -- Deliveries that were not tried: queued as they were.
 WITH new (delivery, flow, due) AS (VALUES [[(?, ?, ?)]])
@@ -239,6 +267,10 @@ UPDATE delivery SET due = ?, flow = 0 WHERE state = 0 AND id IN (SELECT value FR
 -- The bytes of a message.
 SELECT content FROM body WHERE message = ?
 
+-- name: excerpt
+-- The first bytes of a message.
+SELECT substr(content, 1, ?) FROM body WHERE message = ?
+
 -- name: flows_due
 -- Flows with a queued delivery that came due in a span of time.
 SELECT DISTINCT flow FROM delivery INDEXED BY delivery_due WHERE state = 0 AND flow > 0 AND due > ? AND due <= ? LIMIT ?
@@ -294,9 +326,11 @@ SELECT delivery.id FROM delivery LEFT JOIN message ON message.id = delivery.mess
 SELECT message.id FROM message LEFT JOIN body ON body.message = message.id WHERE body.message IS NULL LIMIT ?
 
 -- name: integrity.counts
--- Messages whose count of deliveries is wrong.
+-- Messages whose count of deliveries and notices is wrong.
 SELECT message.id FROM message
-LEFT JOIN (SELECT message, count(*) AS number FROM delivery GROUP BY message) AS counted ON counted.message = message.id
+LEFT JOIN (
+    SELECT message, count(*) AS number FROM (SELECT message FROM delivery UNION ALL SELECT message FROM notice) GROUP BY message
+) AS counted ON counted.message = message.id
 WHERE message.remaining <> coalesce(counted.number, 0) LIMIT ?
 
 -- name: integrity.facts

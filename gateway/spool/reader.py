@@ -11,9 +11,10 @@ from typing import Any
 
 from gateway.spool.connection import open_reader, translated
 from gateway.spool.lifecycle import State
+from gateway.spool.notice import Pending
 from gateway.spool.port import FlowCount, LedgerEntry, Queued, Selection
 from gateway.spool.queries import statement
-from gateway.spool.rows import PAGE_COLUMNS, queued_from
+from gateway.spool.rows import PAGE_COLUMNS, pending_from, queued_from
 from gateway.spool.selection import where
 from mail.identity import given_at
 
@@ -87,6 +88,20 @@ class SqliteReader:
     def events(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Outbox rows after a position."""
         return self._rows("outbox.page", (after, min(limit, PAGE)))
+
+    def notices(self, now: float, limit: int) -> list[Pending]:
+        """Notices that are due, of at most `limit` messages, earliest first; with each, all others of its message and action."""
+        pending = []
+        for message, action in dict.fromkeys(self._rows("notice.due", (now, min(limit, PAGE)))):
+            facts = self._rows("message.facts", (message,))
+            rows = self._rows("notice.page", (message, action, PAGE))
+            pending.append(pending_from(message, action, rows, facts[0][0] if facts else None))
+        return pending
+
+    def excerpt(self, message: int, limit: int) -> bytes | None:
+        """The first `limit` bytes the application sent, or None when the message is gone."""
+        found = self._rows("excerpt", (limit, message))
+        return found[0][0] if found else None
 
     def note(self, key: str) -> bytes | None:
         """The value of a note."""

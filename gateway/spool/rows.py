@@ -4,18 +4,25 @@ A row whose facts do not decode is damaged: it is not made into a value, its ide
 it is. Nothing here touches the file.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from bounce.report import Action
 from gateway.calls import Message
 from gateway.spool.lifecycle import State
+from gateway.spool.notice import Notice, Pending, Told
 from gateway.spool.port import FlowKey, NewFlow, Queued
 
 facts_of = msgspec.msgpack.Encoder().encode
 """Facts of a message as they are stored."""
 
+notice_facts = facts_of
+"""Facts of a notice as they are stored."""
+
+_notices = msgspec.msgpack.Decoder(Notice)
 _facts = msgspec.msgpack.Decoder(Message)
 _without = msgspec.json.Decoder(tuple[str, ...])
 
@@ -50,6 +57,16 @@ def queued_from(rows: Iterable[Sequence[Any]], damaged: list[int]) -> list[Queue
             continue
         found.append(Queued(identity, message, recipient, domain, return_path, flow, State(state), *[*rest, bool(delay_told)]))
     return found
+
+
+def pending_from(message: int, action: str, rows: Iterable[Sequence[Any]], facts: bytes | None) -> Pending:
+    """Rows of `notice.page` and the facts of their message as a value."""
+    identities, notices = [], []
+    for delivery, stored in rows:
+        identities.append(delivery)
+        with contextlib.suppress(msgspec.DecodeError):
+            notices.append(_notices.decode(stored))
+    return Pending(Told(message, Action(action), identities), message_from(facts), notices)
 
 
 def flow_from(row: Sequence[Any]) -> NewFlow:

@@ -25,7 +25,7 @@ CREATE TABLE flow (
 ) STRICT;
 
 -- What is known of a message. `facts` is msgpack; the labels beside it are for selections and the sent ledger.
--- `remaining` counts its deliveries in the queue: a message without any does not exist.
+-- `remaining` counts its deliveries in the queue and its notices: a message without any does not exist.
 CREATE TABLE message (
     id         INTEGER PRIMARY KEY CHECK (id > 0),
     remaining  INTEGER NOT NULL CHECK (remaining > 0),
@@ -75,6 +75,18 @@ CREATE INDEX delivery_unrouted ON delivery (id)              WHERE state = 0 AND
 CREATE INDEX delivery_expires  ON delivery (expires)         WHERE state = 0;
 CREATE INDEX delivery_lapse    ON delivery (eligible_until)  WHERE state = 0 AND eligible_until > 0;
 CREATE INDEX delivery_leased   ON delivery (flow)            WHERE state = 1;
+
+-- What senders are to be told (RFC 3464), until a report tells it. `facts` is msgpack.
+CREATE TABLE notice (
+    message  INTEGER NOT NULL CHECK (message > 0),
+    action   TEXT NOT NULL CHECK (action IN ('failed', 'delayed', 'relayed')),
+    delivery INTEGER NOT NULL CHECK (delivery > 0),
+    due      REAL NOT NULL,
+    facts    BLOB NOT NULL,
+    PRIMARY KEY (message, action, delivery)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX notice_due ON notice (due);
 
 -- Flows that are not served; empty fields match everything. `until` 0: no end.
 CREATE TABLE hold (

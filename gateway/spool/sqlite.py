@@ -13,6 +13,7 @@ from config.settings import Spool as SpoolSettings
 from gateway.spool import recover, tidy
 from gateway.spool.connection import translated
 from gateway.spool.lock import FolderLock
+from gateway.spool.notice import Pending
 from gateway.spool.port import FlowCount, LedgerEntry, Queued, Recovered, Selection, Spool, SpoolError, Transaction, Written
 from gateway.spool.reader import SqliteReader
 from gateway.spool.store import Store
@@ -96,6 +97,14 @@ class SqliteSpool(Spool):
     def events(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Outbox rows after a position."""
         return self._reader.events(after, limit)
+
+    def notices(self, now: float, limit: int) -> list[Pending]:
+        """Notices that are due, of at most `limit` messages, earliest first; with each, all others of its message and action."""
+        return self._reader.notices(now, limit)
+
+    def excerpt(self, message: int, limit: int) -> bytes | None:
+        """The first `limit` bytes the application sent, or None when the message is gone."""
+        return self._reader.excerpt(message, limit)
 
     def note(self, key: str) -> bytes | None:
         """The value of a note."""

@@ -8,6 +8,7 @@ translates nothing: errors of apsw pass through.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import apsw
 import msgspec
 
+from bounce.report import Action
 from gateway.spool.keyed import sift
 from gateway.spool.lifecycle import FINAL, State, may_move
+from gateway.spool.notice import Notice, Told
 from gateway.spool.port import (
     Acceptance,
     Change,
@@ -33,7 +36,7 @@ from gateway.spool.port import (
     Written,
 )
 from gateway.spool.queries import pieces, statement
-from gateway.spool.rows import LEASE_ROWS, facts_of, queued_from
+from gateway.spool.rows import LEASE_ROWS, facts_of, notice_facts, queued_from
 from gateway.spool.selection import where
 
 DAY = 86_400.0
@@ -94,6 +97,8 @@ class Work:
         swept = [self._sweep(sweep) for sweep in transaction.sweeps]
         position = self._log(events + transaction.events if transaction.events else events)
         self._trim(transaction.outbox_until, busy=bool(transaction.acceptances))
+        for told in transaction.told:
+            self._tell(told)
         return Written(leased, stale, swept, position, self.damaged, repeated)
 
     def keep(self) -> None:
@@ -139,6 +144,8 @@ class Work:
         messages, bodies, deliveries = [], [], []
         wishing: list[tuple[Any, ...]] = []
         for accepted in acceptances:
+            if accepted.told is not None:
+                self._tell(accepted.told)
             message = accepted.message
             events += accepted.events
             if accepted.key and not accepted.deliveries:
@@ -167,12 +174,15 @@ class Work:
         stale: list[int] = []
         ended: list[tuple[Change, list[int]]] = []
         kept: list[Change] = []
+        noticed: list[tuple[int, Notice]] = []
         for change in changes:
             stands = standing.pop(change.delivery, None)  # popped: a second change of one delivery in a transaction is stale too
             if stands is None or not _allowed(State(stands[0]), change, mine=bool(stands[1])):
                 stale.append(change.delivery)
                 continue
             events += change.events
+            if change.notice is not None:
+                noticed.append((stands[2], change.notice))
             if change.state in FINAL:
                 ended.append((change, stands))
             else:
@@ -187,6 +197,8 @@ class Work:
         self._end(ended)
         self._requeue(kept)
         self._rows("delivery.release", freed)
+        if noticed:
+            self._notice(noticed)
         return stale
 
     def _end(self, ended: list[tuple[Change, list[int]]]) -> None:
@@ -198,7 +210,7 @@ class Work:
         remaining: dict[int, int] = {}
         for change, (_, _, message, left) in ended:
             by_day.setdefault(int(change.at // DAY), []).append((change.delivery, int(change.state), change.at))
-            number[message] = number.get(message, 0) + 1
+            number[message] = number.get(message, 0) + (change.notice is None)  # a notice holds the message in the delivery's place
             remaining[message] = left
         for day, rows in by_day.items():
             self._need_day(day)
@@ -207,7 +219,28 @@ class Work:
         gone = [message for message, count in number.items() if remaining[message] <= count]
         self._each("body.delete", gone)
         self._each("message.delete", gone)
-        self._rows("message.ended", [(message, count) for message, count in number.items() if remaining[message] > count])
+        self._rows("message.ended", [(message, count) for message, count in number.items() if 0 < count < remaining[message]])
+
+    def _notice(self, noticed: list[tuple[int, Notice]]) -> None:
+        """Notices hold their message; that of a delay is one more, for its delivery stays."""
+        rows = [(message, one.action.value, one.delivery, one.due, notice_facts(one)) for message, one in noticed]
+        self._rows("notice.insert", rows)
+        delayed = [(message, one.delivery) for message, one in noticed if one.action is Action.DELAYED]
+        self._each("delivery.delay_told", [delivery for _, delivery in delayed])
+        self._rows("message.ended", [(message, -count) for message, count in Counter(message for message, _ in delayed).items()])
+
+    def _tell(self, told: Told) -> None:
+        """Notices go, and with the last one the message that nothing else needs."""
+        self._each("notice.delete", told.deliveries, told.message, told.action.value)
+        gone = self._connection.changes() if told.deliveries else 0
+        left = self._one("message.remaining", (told.message,)) if gone else None
+        if left is None:
+            return
+        if left > gone:
+            self._rows("message.ended", [(told.message, gone)])
+        else:
+            self._each("body.delete", [told.message])
+            self._each("message.delete", [told.message])
 
     def _need_day(self, day: int) -> None:
         if day not in self._next.days:

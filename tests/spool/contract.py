@@ -9,8 +9,10 @@ from typing import Protocol
 import msgspec
 import pytest
 
+from bounce.report import Action
 from gateway.calls import Message
 from gateway.spool.lifecycle import State
+from gateway.spool.notice import Notice, Told
 from gateway.spool.port import (
     Acceptance,
     Change,
@@ -32,6 +34,7 @@ from gateway.spool.port import (
     Transaction,
 )
 from mail.address import Address
+from mail.reply import Reply
 
 NOW = 1_760_000_000.0
 FLOW = 7
@@ -122,6 +125,63 @@ def what_a_sender_wants_to_be_told_stays_with_its_delivery(storage: Storage) -> 
         "FULL",
         "QQ+2B",
     )
+
+
+def notice(delivery: int, action: Action = Action.FAILED, *, due: float = NOW, retry_until: float = 0.0) -> Notice:
+    """What the sender of a delivery is to be told."""
+    return Notice(delivery, action, NOW, due, f"r{delivery}@d.example", "rfc822;x", True, Reply(550, "no", "5.1.1"), "mx", retry_until)
+
+
+def a_notice_holds_its_message_until_it_is_told(storage: Storage) -> None:
+    spool = begin(storage, accept(10, 2, leased=True))
+    spool.write(Transaction(changes=[Change(11, State.FAILED, NOW, notice=notice(11, due=NOW + 5)), Change(12, State.DELIVERED, NOW)]))
+    assert (spool.notices(NOW + 4, 10), spool.count(Selection()), spool.content(10)) == ([], 0, CONTENT)
+    spool, _ = storage.reopened(1)
+    (pending,) = spool.notices(NOW + 5, 10)
+    assert pending.told == Told(10, Action.FAILED, [11])
+    assert (pending.message, pending.notices) == (message(10), [notice(11, due=NOW + 5)])
+    assert (spool.excerpt(10, 7), spool.excerpt(10, 1000), spool.excerpt(99, 7)) == (CONTENT[:7], CONTENT, None)
+    spool.write(Transaction(told=[pending.told]))
+    assert (spool.notices(NOW + 5, 10), spool.content(10)) == ([], None)
+    assert spool.sent(11) is not None
+
+
+def notices_of_one_message_and_action_come_together_and_go_with_the_report_that_tells_them(storage: Storage) -> None:
+    spool = begin(storage, accept(10, 4, leased=True), accept(20, leased=True))
+    spool.write(Transaction(changes=[Change(11, State.FAILED, NOW, notice=notice(11)), Change(21, State.FAILED, NOW, notice=notice(21))]))
+    later = notice(12, due=NOW + 60)
+    spool.write(Transaction(changes=[Change(12, State.EXPIRED, NOW, notice=later), Change(13, State.DELIVERED, NOW)]))
+    first, second = spool.notices(NOW, 10)
+    assert (first.told, second.told) == (Told(10, Action.FAILED, [11, 12]), Told(20, Action.FAILED, [21]))
+    spool.write(
+        Transaction(
+            acceptances=[msgspec.structs.replace(accept(30), told=first.told), msgspec.structs.replace(accept(40), told=second.told)]
+        )
+    )
+    assert (spool.notices(NOW + 60, 10), spool.content(10), spool.content(20), spool.content(30)) == ([], CONTENT, None, CONTENT)
+    spool.write(Transaction(told=[first.told], changes=[Change(14, State.DELIVERED, NOW)]))
+    assert spool.content(10) is None
+
+
+def a_delay_is_told_once_beside_its_delivery(storage: Storage) -> None:
+    spool = begin(storage, accept(10, leased=True))
+    delayed = notice(11, Action.DELAYED, retry_until=NOW + 900)
+    spool.write(Transaction(changes=[Change(11, State.QUEUED, NOW, due=NOW, notice=delayed)]))
+    (queued,) = spool.write(Transaction(leases=[LeaseRequest(FLOW, NOW, 1, NOW)])).leased[0].deliveries
+    assert queued.delay_told
+    spool.write(Transaction(changes=[Change(11, State.FAILED, NOW, notice=notice(11))]))
+    assert [pending.told.action for pending in spool.notices(NOW, 10)] == [Action.DELAYED, Action.FAILED]
+    spool.write(Transaction(told=[Told(10, Action.DELAYED, [11])]))
+    assert spool.content(10) == CONTENT
+    spool.write(Transaction(told=[Told(10, Action.DELAYED, [11]), Told(10, Action.FAILED, [11, 12])]))
+    assert spool.content(10) is None
+
+
+def a_change_that_is_refused_tells_nobody(storage: Storage) -> None:
+    begin(storage, accept(10, leased=True))
+    other, _ = storage.as_owner(2)
+    assert other.write(Transaction(changes=[Change(11, State.FAILED, NOW, notice=notice(11))])).stale == [11]
+    assert other.notices(NOW, 10) == []
 
 
 def a_delivery_that_ends_leaves_a_ledger_row_and_the_bytes_go_with_the_last(storage: Storage) -> None:
@@ -455,6 +515,10 @@ def other_events_are_written_when_every_recipient_is_known(storage: Storage) -> 
 CONTRACT: list[Callable[[Storage], None]] = [
     an_accepted_message_is_there_with_its_bytes_its_deliveries_and_its_events,
     what_a_sender_wants_to_be_told_stays_with_its_delivery,
+    a_notice_holds_its_message_until_it_is_told,
+    notices_of_one_message_and_action_come_together_and_go_with_the_report_that_tells_them,
+    a_delay_is_told_once_beside_its_delivery,
+    a_change_that_is_refused_tells_nobody,
     a_delivery_that_ends_leaves_a_ledger_row_and_the_bytes_go_with_the_last,
     all_deliveries_of_a_message_may_end_in_one_transaction,
     a_deferral_is_queued_with_its_new_values_and_keeps_the_time_of_its_first_attempt,
