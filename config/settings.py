@@ -8,6 +8,7 @@ from pydantic import Field
 from config.api import Api, ApiKey
 from config.labels import Labels
 from config.model import Model
+from config.notices import Notices
 from config.publishing import Contacts, Webhook
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
 from config.submission import Account, Listener
@@ -97,6 +98,7 @@ class Settings(Model):
     dns: Dns = Field(default_factory=Dns, description="Name resolution.")
     sending: Sending = Field(default_factory=Sending, description="What holds for every message that leaves.")
     spool: Spool = Field(default_factory=Spool, description="The queue on disk.")
+    notices: Notices = Field(default_factory=Notices, description="Reports to senders.")
     events: Events = Field(default_factory=Events, description="Where events go.")
     suppression: Suppression = Field(default_factory=Suppression, description="Who is not written to.")
     contacts: Contacts = Field(default_factory=Contacts, description="The contact database.")

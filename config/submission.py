@@ -98,6 +98,10 @@ class Account(Model):
         None, description="Recipients of these messages, smoothed likewise; beyond it 451 4.7.1. `none`: no limit."
     )
     recipient_burst: int = Field(1000, ge=1, description="Recipients that may come at once before `recipient_rate` holds.")
+    notify: Literal["events", "dsn", "both"] = Field(
+        "both",
+        description="How outcomes are told: by events, by reports to the envelope sender (DSN), or both. With `dsn` no events in the file.",
+    )
 
     @field_validator("password")
     @classmethod

@@ -175,6 +175,7 @@ class Gateway:
             on_damaged=self._on_damaged,
             on_outbox=self._on_outbox,
             on_bug=lambda error: log.bug("core", error),
+            hostname=self.hostname,
         )
 
     def _load_keys(self, settings: Settings) -> Keyring:

@@ -36,6 +36,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"traffic"}),
     frozenset({"compose"}),
     frozenset({"doors", "delivery"}),
+    frozenset({"notices"}),
     frozenset({"core"}),
     frozenset({"publishing"}),
     frozenset({"admin"}),
@@ -47,7 +48,17 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 """Parts of gateway from the ground up; a part imports itself and what is below. Parts of one floor do not know each other."""
 
-PURE = ("mail", "bounce", "fbl", "warmup", "gateway/smtp", "gateway/traffic", "gateway/calls.py", "gateway/delivery/refusal.py")
+PURE = (
+    "mail",
+    "bounce",
+    "fbl",
+    "warmup",
+    "gateway/smtp",
+    "gateway/traffic",
+    "gateway/calls.py",
+    "gateway/delivery/refusal.py",
+    "gateway/notices",
+)
 """Rooms that do no input or output and read no clock."""
 
 IMPURE_MODULES = frozenset(

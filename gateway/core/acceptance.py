@@ -22,6 +22,7 @@ from gateway.core.held import Held, not_before
 from gateway.core.observer import Observer
 from gateway.core.telling import ACCEPTED, told
 from gateway.delivery.route import Route
+from gateway.spool.notice import Told
 from gateway.spool.port import UNROUTED, Acceptance, FlowKey, NewDelivery, Repeated, SpoolError, SpoolFull
 from mail.address import Address
 from mail.event import Event, EventKind, seal
@@ -108,8 +109,8 @@ class Acceptor:
         self._most_waiting = settings.spool.waiting
         self._node = settings.gateway.node
 
-    async def accept(self, submission: Submission) -> Committed | Refused:
-        """Take responsibility for one message, or say why not."""
+    async def accept(self, submission: Submission, told: Told | None = None) -> Committed | Refused:
+        """Take responsibility for one message, or say why not. `told` are the notices that it, a report of ours, tells."""
         refusal = self._refusal()
         if refusal is not None:
             return refusal
@@ -126,8 +127,10 @@ class Acceptor:
         expires = max(now, not_before(message)) + stream.retry.lifetime
         if submission.deadline:
             expires = min(expires, submission.deadline)
-        acceptance = Acceptance(message, submission.content, expires, deliveries, events, submission.key, submission.body)
+        acceptance = Acceptance(message, submission.content, expires, deliveries, events, submission.key, submission.body, told)
         if not deliveries:
+            if told is not None:
+                self._committer.told(told)
             return await self._note_suppressed(message, events)
         if submission.key:
             return await self._accept_keyed(acceptance, wanted)

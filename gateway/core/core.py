@@ -20,6 +20,7 @@ from gateway.core.committer import Committer, TransactionWriter
 from gateway.core.engine import Engine, Session
 from gateway.core.flows import FlowRegistry, Streams
 from gateway.core.held import Held, HeldDeliveries, not_before
+from gateway.core.notifier import Notifier
 from gateway.core.observer import Observer
 from gateway.core.outbox import Outbox
 from gateway.core.quotas import Quotas
@@ -28,6 +29,7 @@ from gateway.core.settlement import Settler, never
 from gateway.core.sweeps import Operation, Sweeper
 from gateway.core.windows import FlowWindows
 from gateway.delivery.route import Route, Router
+from gateway.notices.policy import NoticePolicy
 from gateway.spool.port import FlowCount, Hold, NewFlow, Queued, Recovered, Selection, Spool, SpoolError
 from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller
@@ -73,6 +75,8 @@ class Ports(msgspec.Struct, frozen=True):
     on_bug: Callable[[BaseException], None]
     soft_bounce: Callable[[Event, float], Event | None] = never
     """The suppression that follows from a final failure which says nothing of a dead address, and from what came before it."""
+    hostname: str = ""
+    """In reports to senders; "" for the gateway's domain."""
 
 
 class Core:
@@ -110,7 +114,8 @@ class Core:
     def _compose(self, settings: Settings, data: Path, domain: str) -> None:
         ports = self.ports
         streams = Streams(settings)
-        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node, ports.soft_bounce)
+        policy = NoticePolicy(settings)
+        self.settler = Settler(streams, self.flows, ports.random, settings.gateway.node, ports.soft_bounce, policy)
         self.engine = Engine(
             ports.controller,
             self.committer,
@@ -194,6 +199,10 @@ class Core:
             ports.space_left,
             domain,
         )
+        self.notifier = Notifier(
+            ports.spool, self.committer, self.acceptor, ports.observer, ports.clock, ports.hostname, domain, ports.on_bug
+        )
+        self.notifier.reconfigure(settings, NoticePolicy(settings))
 
     def start(self, *, deliver: bool = True) -> None:
         """Begin. Without `deliver` only the console works: nothing is routed, fed, sent, expired or published."""
@@ -203,6 +212,7 @@ class Core:
             self.unrouted.start()
             self.windows.start()
             self.sweeper.start()
+            self.notifier.start()
             self.engine.turn_soon()
 
     async def accept(self, submission: Submission) -> Committed | Refused:
@@ -217,7 +227,9 @@ class Core:
         streams = Streams(settings)
         self.acceptor.reconfigure(settings)
         self.quotas.reconfigure(settings)
-        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node, self.ports.soft_bounce)
+        policy = NoticePolicy(settings)
+        self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node, self.ports.soft_bounce, policy)
+        self.notifier.reconfigure(settings, policy)
         self.engine.settler = self.unrouted.settler = self.sweeper.settler = self.settler
         self.windows.streams = streams
         self.ports.controller.reconfigure(settings, self.clock())
@@ -298,6 +310,7 @@ class Core:
 
     async def close(self, grace: float) -> bool:
         """Stop in order; True when everything was settled and the spool closed clean."""
+        await self.notifier.close()
         await self.unrouted.close()
         await self.windows.close()
         await self.sweeper.close()

@@ -66,11 +66,13 @@ def pool_flow(key: FlowKey) -> FlowKey:
 
 
 class Streams:
-    """Streams by name; mail of a stream that is no longer configured is treated as the first one's."""
+    """Streams by name; mail of a stream that is no longer configured is treated as the first one's. Reports have one even where none is
+    configured for them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._by_name = {stream.name: stream for stream in settings.stream}
         self._first = settings.stream[0]
+        reports = Stream(name=settings.notices.stream, kind="transactional", pool=self._first.pool)
+        self._by_name = {reports.name: reports} | {stream.name: stream for stream in settings.stream}
         self._members = {pool.name: tuple(pool.members) for pool in settings.pool}
 
     def get(self, name: str) -> Stream:

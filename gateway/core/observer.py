@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from bounce.report import Action
 from gateway.calls import AttemptFacts, Message
 from gateway.core.held import Held
 from mail.outcome import Outcome
@@ -43,6 +44,9 @@ class Observer(Protocol):
 
     def stale(self, deliveries: list[int]) -> None:
         """Outcomes or releases of deliveries that were not ours to change: they changed nothing, which is a bug of ours."""
+
+    def told(self, message: Message | None, action: Action, recipients: int, result: str) -> None:
+        """A report about `recipients` of `message` was accepted (`sent`), or will never be: `result` is the reason in one word."""
 
     def tripped(self, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
         """A campaign was put on hold at a provider because too much of it is refused."""

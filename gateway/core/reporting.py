@@ -1,5 +1,6 @@
 """Carries what the core says to metrics and log: one line per attempt with all an operator needs, one count per fact."""
 
+from bounce.report import Action
 from gateway.calls import AttemptFacts, Message
 from gateway.core.held import Held
 from gateway.observe import log
@@ -116,6 +117,18 @@ class Reporting:
     def stale(self, deliveries: list[int]) -> None:
         """Changes that changed nothing."""
         log.changes_stale(deliveries)
+
+    def told(self, message: Message | None, action: Action, recipients: int, result: str) -> None:
+        """A report to a sender, or none."""
+        self._metrics.told(action.value, result)
+        log.told(
+            message=0 if message is None else message.id,
+            account="" if message is None else message.account,
+            sender="" if message is None else message.sender.text,
+            action=action.value,
+            recipients=recipients,
+            result=result,
+        )
 
     def tripped(self, account: str, campaign: str, provider: str, seconds: float, why: str) -> None:
         """A campaign rests at a provider."""

@@ -15,8 +15,10 @@ from contacts.consequence import hard_bounce_addition
 from gateway.calls import Settlement
 from gateway.core.flows import FlowRegistry, Streams, pool_flow
 from gateway.core.held import Held
+from gateway.core.noticing import Noticing
 from gateway.core.telling import UNTRIED, told
 from gateway.delivery.refusal import Action, Past, action_for
+from gateway.notices.policy import NoticePolicy
 from gateway.spool.lifecycle import State
 from gateway.spool.port import UNROUTED, Change, FlowKey
 from gateway.traffic.retry import Retried, RetryDecision, after_greylisting, after_unsure, next_attempt, when_the_lane_allows
@@ -58,9 +60,11 @@ class Settler:
         random_source: random.Random,
         node: str,
         soft: Callable[[Event, float], Event | None] = never,
+        notices: NoticePolicy | None = None,
     ) -> None:
         self._soft = soft
         self._streams = streams
+        self._noticing = Noticing(notices)
         self._flows = flows
         self._random = random_source
         self._node = node
@@ -79,7 +83,9 @@ class Settler:
         outcome = settlement.outcome
         if isinstance(outcome, Delivered):
             event = self._event(held, settlement, EventKind.DELIVERED, None, now)
-            return Settled(Change(held.id, State.DELIVERED, now, [seal(event)], attempts=held.attempts + 1), EventKind.DELIVERED, 0.0)
+            notice = self._noticing.relayed(held, settlement, outcome.reply, now) if held.notify else None
+            change = Change(held.id, State.DELIVERED, now, [seal(event)], attempts=held.attempts + 1, notice=notice)
+            return Settled(change, EventKind.DELIVERED, 0.0)
         key = self._key(held)
         past = Past(
             unsure=held.unsure,
@@ -92,7 +98,9 @@ class Settler:
     def expire(self, held: Held, now: float) -> Settled:
         """The delivery's time is over while it waited."""
         event = self._untried(held, EventKind.EXPIRED, now, category=Category.EXPIRED.value, fault=Fault.UNKNOWN.value)
-        return Settled(Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts), EventKind.EXPIRED, 0.0)
+        notice = self._noticing.expired(held, now)
+        change = Change(held.id, State.EXPIRED, now, [seal(event)], attempts=held.attempts, notice=notice)
+        return Settled(change, EventKind.EXPIRED, 0.0)
 
     def cancel(self, held: Held, reason: str, now: float) -> Settled:
         """An operator, or a suppression that came later, ends the delivery."""
@@ -109,7 +117,9 @@ class Settler:
         # The consequence is decided before the commit and written with its cause (DESIGN section 5).
         addition = hard_bounce_addition(event, now) or self._soft(event, now)
         events = [seal(event)] if addition is None else [seal(event), seal(addition)]
-        return Settled(Change(held.id, State.FAILED, now, events, attempts=held.attempts + 1), EventKind.BOUNCED, 0.0, addition=addition)
+        notice = self._noticing.failed(held, settlement, verdict, now)
+        change = Change(held.id, State.FAILED, now, events, attempts=held.attempts + 1, notice=notice)
+        return Settled(change, EventKind.BOUNCED, 0.0, addition=addition)
 
     def _fail_counted(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         return msgspec.structs.replace(self._fail(held, settlement, verdict, now), counted_by_breaker=True)
@@ -181,6 +191,7 @@ class Settler:
             eligible_until=held.eligible_until if eligible_until is None else eligible_until,
             reason=str(verdict.reply)[:500],
             unleased=held.flow == UNROUTED,
+            notice=self._noticing.delayed(held, settlement, verdict, now),
         )
         return Settled(change, EventKind.DEFERRED, due)
 
@@ -188,7 +199,9 @@ class Settler:
         event = self._event(held, settlement, EventKind.EXPIRED, verdict, now)
         addition = self._soft(event, now)
         events = [seal(event)] if addition is None else [seal(event), seal(addition)]
-        return Settled(Change(held.id, State.EXPIRED, now, events, attempts=held.attempts + 1), EventKind.EXPIRED, 0.0, addition=addition)
+        notice = self._noticing.failed(held, settlement, verdict, now)
+        change = Change(held.id, State.EXPIRED, now, events, attempts=held.attempts + 1, notice=notice)
+        return Settled(change, EventKind.EXPIRED, 0.0, addition=addition)
 
     def _stream(self, held: Held) -> Stream:
         return self._streams.get(held.message.stream)

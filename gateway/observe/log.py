@@ -289,6 +289,19 @@ def commit_failed(result: str, error: str) -> None:
     lines.error("commit failed", result=result, error=cut(error))
 
 
+def told(*, message: int, account: str, sender: str, action: str, recipients: int, result: str) -> None:
+    """A report about recipients of a message goes to its sender (`sent`), or never will: `result` says why."""
+    lines.info(
+        "sender told" if result == "sent" else "sender not told",
+        message=to_text(message),
+        account=account,
+        sender=sender,
+        action=action,
+        recipients=recipients,
+        result=result,
+    )
+
+
 def changes_stale(deliveries: list[int]) -> None:
     """The spool left these deliveries as they were: somebody else had ended or taken them. Their events were not written."""
     lines.error("changes stale", count=len(deliveries), deliveries=[to_text(delivery) for delivery in deliveries[:20]])

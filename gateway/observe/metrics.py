@@ -85,6 +85,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition("mailwright_statements_refused_total", "counter", "Your own statements that the contact database refused for one event."),
     Definition("mailwright_replica_changes_total", "counter", "Changes of the suppression table taken into this gateway's view."),
+    Definition("mailwright_notices_total", "counter", "Reports to senders: `sent`, or dropped and why.", ("action", "result")),
     Definition("mailwright_reloads_total", "counter", "Reloads of the configuration.", ("result",)),
     Definition("mailwright_log_lines_dropped_total", "counter", "Log lines dropped because standard error did not take them."),
     Definition("mailwright_queue_deliveries", "view", "Deliveries in the queue, on disk.", ("provider", "state")),
@@ -299,6 +300,10 @@ class Metrics:
     def replicated(self, changes: int) -> None:
         """Changes of the suppression table are in the view."""
         self._child("mailwright_replica_changes_total").inc(changes)
+
+    def told(self, action: str, result: str) -> None:
+        """A report to a sender was accepted by ourselves (`sent`), or dropped."""
+        self._child("mailwright_notices_total", action, result).inc()
 
     def reloaded(self, result: str) -> None:
         """The configuration was read again: `ok` or `refused`."""
