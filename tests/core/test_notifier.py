@@ -50,7 +50,8 @@ class Office(Stage):
             return answer
 
         self.core.acceptor.accept = watched  # type: ignore[method-assign]
-        self.core.ports.observer.told = lambda message, action, number, result: self.results.append(result)  # type: ignore[method-assign]
+        observer: Any = self.core.ports.observer
+        observer.told = lambda message, action, recipients, result: self.results.append(result)
 
     async def hand_in(
         self, *recipients: str, notify: str = "", sender: str = "news@shop.test", account: str = "shop", header: bytes = b"", **known: Any
@@ -203,7 +204,7 @@ def test_a_full_disk_puts_reports_off_and_loses_none(tmp_path: Path) -> None:
     async def scene() -> None:
         async with office(tmp_path, NO_USER) as stage:
             write = stage.writer.write
-            refusals = []
+            refusals: list[Any] = []
 
             async def full(transaction: Any) -> Any:
                 if any(accepted.told for accepted in transaction.acceptances) and len(refusals) < 2:

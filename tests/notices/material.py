@@ -17,7 +17,8 @@ LETTER = b"From: News <news@shop.example>\r\nTo: bob@example.net\r\nSubject: hel
 def message(octets: bytes = LETTER, sender: str = "news@shop.example", **known: Any) -> Message:
     """What is known of a message."""
     address = address_of(sender) or Address("", "")
-    known = {"id": 4_000_000_000_000_000_123, "message_id": "<1@shop.example>"} | known
+    known.setdefault("id", 4_000_000_000_000_000_123)
+    known.setdefault("message_id", "<1@shop.example>")
     return Message("shop", "default", address, "shop.example", NOW - 60, len(octets), **known)
 
 

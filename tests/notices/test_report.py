@@ -2,7 +2,7 @@
 
 import email
 import email.policy
-from email.message import Message as Mail
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def only(raw: bytes) -> Recipient:
     return recipient
 
 
-def parts(raw: bytes) -> list[Mail]:
+def parts(raw: bytes) -> list[Any]:
     """The three parts, as Python's email package finds them."""
     mail = email.message_from_bytes(raw, policy=email.policy.default)
     assert (mail.get_content_type(), mail["Auto-Submitted"]) == ("multipart/report", "auto-replied")
@@ -61,7 +61,7 @@ def test_our_own_parser_reads_recipient_status_and_category(said: str) -> None:
 def test_python_reads_the_fields_of_each_recipient() -> None:
     raw = made(notice(orcpt="rfc822;Bob+2Bx@example.org"), notice("zoe@example.net", "452 4.2.2 full"), envid="QQ+2B1")
     text, status, returned = parts(raw)
-    groups = [dict(group.items()) for group in status.get_payload()]
+    groups: list[dict[str, str]] = [dict(group.items()) for group in status.iter_parts()]
     assert groups[0]["Reporting-MTA"] == "dns; mx.gateway.example"
     assert groups[0]["Original-Envelope-Id"] == "QQ+1"
     assert (groups[1]["Original-Recipient"], groups[1]["Final-Recipient"]) == ("rfc822; Bob+x@example.org", "rfc822; bob@example.net")
