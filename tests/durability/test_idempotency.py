@@ -123,9 +123,7 @@ def test_a_campaign_sent_a_hundred_times_under_one_key_arrives_once(tmp_path: Pa
     accepted = Counter(event["recipient"] for event in events if event["kind"] == "accepted")
     repeats = sum(receiver.received.values()) - RECIPIENTS
     firsts = {answer.split(" queued as ")[-1].split()[0] for answer in application.answers}
-    print(
-        f"{application.answered} answers in {sent:.1f} s, {len(receiver.received)} received, {repeats} repeated; the first message: {firsts}"
-    )
+    print(f"{application.answered} answers in {sent:.1f} s, {len(receiver.received)} received, {repeats} repeated; first {firsts}")
     assert application.answered == SENDS
     assert len(firsts) == 1, "every answer names the message that was accepted first"
     assert accepted == Counter(f"r{number}@d.test" for number in range(RECIPIENTS)), "one delivery for each recipient"
