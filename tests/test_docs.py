@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from config.labels import shipped_rows
 from config.load import load
 from gateway.cli import app
 from gateway.doors.passwords import NOBODY
@@ -77,3 +78,22 @@ def test_every_standard_the_code_names_has_a_row() -> None:
             for number in re.findall(r"RFC (\d{3,5})", path.read_text(encoding="utf-8")):
                 named.setdefault(number, path.relative_to(ROOT).as_posix())
     assert {number: place for number, place in named.items() if number not in listed} == {}
+
+
+def test_every_shipped_label_field_is_on_its_page() -> None:
+    page = (ROOT / "docs/labels.md").read_text(encoding="utf-8")
+    rows = {}
+    for line in page.splitlines():
+        if line.startswith("| ") and line.count("|") == 5:
+            _, _, names, label, _, _ = line.split("|")
+            rows.update(dict.fromkeys(re.findall(r"`([^`]+)`", names), label))
+    assert set(rows) == {row.header for row in shipped_rows()}
+    for row in shipped_rows():
+        assert row.feeds.value in rows[row.header]
+        assert f"`{row.path}`" in rows[row.header] or not row.path
+
+
+def test_the_configuration_of_the_labels_page_loads(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/labels.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mailwright.toml").write_text(text, encoding="utf-8")
+    assert [row.header for row in load(tmp_path / "mailwright.toml", {}).labels.field] == ["X-Mailing", "X-CRM"]
