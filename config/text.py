@@ -1,4 +1,4 @@
-"""The text of a TOML file: which line a key is on, and how a place is written for people.
+"""Text for people: which line of a TOML file a key is on, how a place in it is written, what the system says of a file.
 
 `key_lines` is a reader for error messages, not a parser: it knows table headers and keys at the beginning of lines, which is how people
 write them. What it does not recognise has no line, and the message then names the nearest table.
@@ -18,6 +18,13 @@ def key_path(place: Place) -> str:
     for step in place:
         text += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return text
+
+
+def file_trouble(error: OSError) -> str:
+    """What the system refused, as a person says it: the file, and the reason in words."""
+    file = error.filename2 if error.filename2 is not None else error.filename
+    words = error.strerror or str(error)
+    return words if file is None else f"{file}: {words}"
 
 
 def key_lines(text: str) -> dict[Place, int]:

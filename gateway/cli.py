@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from config.load import Configuration
+from config.text import file_trouble
 from gateway.commands import lists as lists
 from gateway.commands.accounts import account
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
@@ -148,7 +149,9 @@ def sandbox(
 
     try:
         asyncio.run(serve_sandbox(Namespace(scenario=scenario, dns_port=dns_port, smtp_port=smtp_port)))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        fail(file_trouble(error), USAGE)
+    except ValueError as error:
         fail(str(error), USAGE)
     except KeyboardInterrupt:
         pass

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 
 from config.load import Configuration
+from config.text import file_trouble
 from gateway.app import Gateway
 from gateway.compose.keyring import KeyringError
 from gateway.observe import lines, log
@@ -79,7 +80,7 @@ def serve(configuration: Configuration) -> int:
         print(f"mailwright: {configuration.settings.gateway.data}: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
     except (SpoolError, OSError) as error:
-        print(f"mailwright: cannot run: {error}", file=sys.stderr)
+        print(f"mailwright: cannot run: {file_trouble(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return EXIT_BROKEN
     finally:
         lines.close()

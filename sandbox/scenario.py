@@ -155,5 +155,8 @@ def load(path: Path) -> Scenario:
 
 
 def shipped(name: str) -> Scenario:
-    """The shipped scenario `name` (a file of sandbox/scenarios without its suffix)."""
+    """The shipped scenario `name` (a file of sandbox/scenarios without its suffix). Raises ValueError where there is none."""
+    names = sorted(file.stem for file in SCENARIOS.glob("*.toml"))
+    if name not in names:
+        raise ValueError(f"there is no scenario {name}; there are {', '.join(names)}, and files that end with .toml")
     return load(SCENARIOS / f"{name}.toml")

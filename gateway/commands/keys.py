@@ -3,12 +3,15 @@
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from config.explain import explain
 from config.sending import DkimAlgorithm
 from config.settings import Settings
+from config.text import file_trouble, key_path
 from gateway.commands.console import USAGE, fail, print_json
 
 dkim = typer.Typer(no_args_is_help=True, help="DKIM keys.")
@@ -47,16 +50,28 @@ def generate_key(
 
     try:
         made = generate(domain, selector, algorithm, bits, folder)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        another = isinstance(error, FileExistsError) and folder.is_dir()
+        hint = f"; a new key gets a new selector, such as --selector {_next(selector)}" if another else ""
+        fail(f"{file_trouble(error)}{hint}", USAGE)
+    except ValueError as error:
         fail(str(error), USAGE)
     if json:
         print_json(made)
         return
     for warning in made.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"The private key is in {made.file}. Publish this record in DNS:\n\n{made.zone_line}\n")
-    typer.echo(f"(name {made.record_name}, type TXT, value in one piece)\n{made.record_value}\n")
-    typer.echo(f"Then add to the configuration:\n\n{made.config}")
+    typer.echo(f"The private key is in {made.file}; nobody else needs it.\n")
+    typer.echo("1. Publish its public half in DNS, as a record of type TXT. In the form of a DNS provider:\n")
+    typer.echo(f"name   {made.record_name}\nvalue  {made.record_value}\n")
+    typer.echo(f"or as a line of a zone file:\n\n{made.zone_line}\n")
+    typer.echo(f"2. Add to the configuration:\n\n{made.config}")
+
+
+def _next(selector: str) -> str:
+    """The selector after this one: `mw2` after `mw1`."""
+    name = selector.rstrip("0123456789")
+    return f"{name}{int(selector[len(name) :] or 1) + 1}"
 
 
 @account.command("add")
@@ -78,10 +93,7 @@ def add_account(
     except ValueError as error:
         fail(str(error), USAGE)
     entry = {"name": name, "password": hashed, "domains": domain or ["*"]}
-    try:
-        Settings.model_validate({"account": [entry]})
-    except ValueError as error:
-        fail(str(error), USAGE)
+    _validate("account", entry)
     from config.reference import toml_value
 
     if file is not None:
@@ -104,12 +116,17 @@ def add_api_key(
 
     key = new_key()
     entry = {"name": name, "hash": hash_of_key(key), "role": role}
-    try:
-        Settings.model_validate({"api_key": [entry]})
-    except ValueError as error:
-        fail(str(error), USAGE)
+    _validate("api_key", entry)
     typer.echo(f"The key, which is shown only now: {key}\nAdd to the configuration:\n", err=True)
     typer.echo("[[api_key]]\n" + "".join(f"{word} = {toml_value(value)}\n" for word, value in entry.items()))
+
+
+def _validate(table: str, entry: dict[str, Any]) -> None:
+    """End where these lines would be refused in a configuration, in the words `check` has for it."""
+    try:
+        Settings.model_validate({table: [entry]})
+    except ValidationError as error:
+        fail("\n".join(f"{key_path(place[2:])}: {message}" for place, message in explain(error)), USAGE)
 
 
 def _keep(file: Path, hashed: str) -> None:
@@ -119,7 +136,7 @@ def _keep(file: Path, hashed: str) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(file, hashed.encode() + b"\n")
     except OSError as error:
-        fail(f"{file}: {error.strerror or error}", USAGE)
+        fail(file_trouble(error), USAGE)
 
 
 def _password(stdin: bool, generate: bool) -> str:
