@@ -11,7 +11,7 @@ from config.model import Model
 from config.notices import Notices
 from config.publishing import Contacts, Webhook
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
-from config.submission import Account, Listener
+from config.submission import Account, Listener, Logins
 from config.suppression import Suppression
 from config.units import DomainName, Duration, HostPort, LocalPath, NoneWord, Size
 
@@ -82,6 +82,7 @@ class Settings(Model):
     gateway: Gateway = Field(default_factory=Gateway, description="The node itself.")
     listener: list[Listener] = Field(default=[Listener()], description="Listening sockets for applications.")
     account: list[Account] = Field(default=[Account(name="default")], description="Applications that may send.")
+    logins: Logins = Field(default_factory=Logins, description="Failed logins.")
     labels: Labels = Field(default_factory=Labels, description="Header fields that label mail.")
     domain: list[Domain] = Field(default=[], description="Sending domains.")
     stream: list[Stream] = Field(default=[Stream(name="default")], description="Kinds of mail.")

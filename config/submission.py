@@ -128,3 +128,13 @@ def _pattern(domain: str) -> str:
         return check_domain_pattern(domain)
     except ValueError as error:
         raise ValueError(f"{error} (one is {domain!r})") from None
+
+
+class Logins(Model):
+    """Failed logins, counted for each address (IPv6: for its /64)."""
+
+    failures: int = Field(10, ge=1, description="Failed logins of an address at which AUTH from there is answered 421 4.7.0, unseen.")
+    expiry: Duration = Field(900.0, gt=0, description="Time in which so many failures are forgotten, one after the other.")
+    delay: Duration = Field(0.5, description="Time the answer to the first failure waits; each one more waits twice as long.")
+    longest_delay: Duration = Field(10.0, description="Longest wait of an answer.")
+    addresses: int = Field(10_000, ge=1, description="Addresses remembered; whose last failure is oldest is forgotten first.")

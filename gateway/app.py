@@ -266,6 +266,7 @@ class Gateway:
             Bound("dns", asked, remembered),
             Bound("prepared", self.composer.remembered[0], REMEMBERED),
             Bound("signing", self.composer.waiting, IN_HAND * self.settings.sending.connections),
+            Bound("failed-logins", len(self.door.failed_logins), self.settings.logins.addresses),
             Bound("clients", self.door.open_connections, clients),
             Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
             Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),

@@ -35,6 +35,9 @@ class DoorObserver(Protocol):
     def cut(self, listener: str, client: str, account: str, reason: str) -> None:
         """We ended a connection."""
 
+    def logins_blocked(self, listener: str, client: str, failures: int, seconds: float) -> None:
+        """So many logins from an address failed that it is not heard for a while."""
+
     def unknown_stream(self, account: str, stream: str, used: str) -> None:
         """A message asked for a stream that does not exist; it went to `used`."""
 
@@ -80,6 +83,9 @@ class Watcher:
     def cut(self, listener: str, client: str, account: str, reason: str) -> None:
         self._metrics.refused(listener, 421, reason)
         log.client_cut(listener=listener, client=client, account=account, reason=reason)
+
+    def logins_blocked(self, listener: str, client: str, failures: int, seconds: float) -> None:
+        log.logins_blocked(listener=listener, client=client, failures=failures, seconds=seconds)
 
     def unknown_stream(self, account: str, stream: str, used: str) -> None:
         """Told once for each account and stream: a campaign of a million messages asks a million times."""

@@ -14,6 +14,7 @@ from gateway.doors.accounts import KnownAccount
 from gateway.doors.admission import Addressing, Handing, Refusal, Sending, announced_limits, judge_message, judge_recipient, judge_sender
 from gateway.doors.idempotency import identified
 from gateway.doors.labels import Labelled
+from gateway.doors.logins import blocked_reply
 from gateway.doors.visitor import command_of
 from gateway.smtp import replies
 from gateway.smtp.events import Auth, Content, Event, Hello, Mail, Question, Recipient, Reset, ServerOptions
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 FAILED_LOGINS = 5
 """Failed logins in one connection, then 421."""
-LONGEST_DELAY = 4.0
-"""Seconds a failed login waits for its answer, at most; the first waits half a second, each one more twice as long."""
 
 WRONG_PASSWORD = Reply(535, "wrong name or password", "5.7.8")  # RFC 4954 section 6
 NO_IMPERSONATION = Reply(535, "acting as another account is not possible", "5.7.8")
@@ -52,7 +51,7 @@ class SubmissionSession:
         self._by_network = by_network
         self._account: KnownAccount | None = None
         self._logged_in = False
-        self._failed_logins = 0
+        self._failures = 0
         self._tls = False
         self._hello = ""
         self._esmtp = False
@@ -258,7 +257,7 @@ class SubmissionSession:
     async def decide(self, event: Question) -> Reply:
         """The commit, or the password."""
         if isinstance(event, Auth):
-            return await self._login(event, event.credentials)
+            return await self._login(event.credentials)
         submission = self._submission
         self._forget()
         if submission is None:
@@ -274,22 +273,32 @@ class SubmissionSession:
                 return reply
         assert_never(result)
 
-    async def _login(self, event: Question, credentials: Credentials) -> Reply:
-        """RFC 4954. A failure waits, longer each time, and after a few the connection ends."""
-        account = self._door.accounts.named(credentials.name)
-        verdict = await self._door.authenticator.check(account, credentials.password)
+    async def _login(self, credentials: Credentials) -> Reply:
+        """RFC 4954. A failure waits, longer each time; after a few the connection ends, and after some more nobody there is heard."""
+        door = self._door
+        account = door.accounts.named(credentials.name)
+        tried = account.name if account is not None else ""  # never a name that may be a password in the wrong field
+        if (blocked := door.failed_logins.blocked(self._client, door.clock())) > 0:
+            return self._login_refused(tried, blocked_reply(blocked), "login-blocked")
+        verdict = await door.authenticator.check(account, credentials.password)
         if verdict == "busy":
-            return LOGIN_BUSY
+            return self._login_refused(tried, LOGIN_BUSY, "login-busy")
         if verdict == "yes" and account is not None and credentials.authorization in ("", credentials.name):
             if self.account_name != account.name and not self.enter(account):
-                self._observe_refusal(event, replies.TOO_MANY_CONNECTIONS, "connections")
-                return replies.TOO_MANY_CONNECTIONS
+                return self._login_refused(tried, replies.TOO_MANY_CONNECTIONS, "connections")
             self._logged_in = True
             return replies.AUTHENTICATED
-        self._failed_logins += 1
-        reply = TOO_MANY_LOGINS if self._failed_logins >= FAILED_LOGINS else NO_IMPERSONATION if verdict == "yes" else WRONG_PASSWORD
-        self._observe_refusal(event, reply, "login")
-        await self._door.pause(min(0.25 * 2**self._failed_logins, LONGEST_DELAY))
+        self._failures += 1
+        failure = door.failed_logins.failed(self._client, door.clock())
+        if failure.last:
+            door.observe.logins_blocked(self._listener.name, self._client, failure.count, failure.seconds)
+        ended = self._failures >= FAILED_LOGINS
+        reply = TOO_MANY_LOGINS if ended else NO_IMPERSONATION if verdict == "yes" else WRONG_PASSWORD
+        self._login_refused(tried, reply, "login")
+        return await door.delays.wait(failure.delay, reply)
+
+    def _login_refused(self, tried: str, reply: Reply, reason: str) -> Reply:
+        self._door.observe.refused(self._listener.name, self._client, tried, "AUTH", reason, reply)
         return reply
 
 

@@ -21,6 +21,7 @@ from gateway.calls import Committed, Refused, Submission
 from gateway.doors.accounts import Accounts, Authenticator, IpNetwork, address_from, is_inside, networks_of
 from gateway.doors.labels import Labeller
 from gateway.doors.listener import Listener
+from gateway.doors.logins import Delays, FailedLogins
 from gateway.doors.observer import DoorObserver
 from gateway.doors.session import SubmissionSession
 from gateway.doors.visitor import Budget, Visitor
@@ -59,11 +60,12 @@ class SubmissionDoor:
         self.hostname = hostname
         self.clock = clock
         self.prefetch = prefetch
-        self.pause = pause
         self.unsignable = unsignable
         self.suppressed = suppressed
         self.shortage = shortage
         self.authenticator = Authenticator()
+        self.failed_logins = FailedLogins(settings.logins)
+        self.delays = Delays(pause)
         self.budget = Budget(settings.gateway.reception_memory)
         self.connections: Counter[str] = Counter()
         """Open connections by account."""
@@ -76,6 +78,7 @@ class SubmissionDoor:
 
     def _take(self, settings: Settings) -> None:
         self.settings = settings
+        self.failed_logins.settings = settings.logins
         self.accounts = Accounts(settings)
         self.labeller = Labeller(settings)
         self.budget.limit = settings.gateway.reception_memory

@@ -144,6 +144,11 @@ def client_cut(*, listener: str, client: str, account: str, reason: str) -> None
     lines.info("client cut", listener=listener, client=client, account=account, reason=cut(reason))
 
 
+def logins_blocked(*, listener: str, client: str, failures: int, seconds: float) -> None:
+    """Too many logins from an address failed: AUTH from there is answered 421 for so long. An IPv6 address stands for its /64."""
+    lines.warning("logins blocked", listener=listener, client=client, failures=failures, seconds=round(seconds, 1))
+
+
 def unknown_stream(account: str, stream: str, used: str) -> None:
     """An application names a stream that no configuration knows; its mail goes to `used`. Said once for each account and stream."""
     lines.warning("unknown stream", account=account, stream=cut(stream), used=used)

@@ -49,6 +49,9 @@ class Notebook:
     def cut(self, listener: str, client: str, account: str, reason: str) -> None:
         self.facts.append(("cut", account, reason))
 
+    def logins_blocked(self, listener: str, client: str, failures: int, seconds: float) -> None:
+        self.facts.append(("logins blocked", client, failures, round(seconds)))
+
     def unknown_stream(self, account: str, stream: str, used: str) -> None:
         self.facts.append(("unknown stream", account, stream, used))
 

@@ -17,6 +17,7 @@ def test_every_fact_can_be_told() -> None:
     watcher.connected("in", "127.0.0.1")
     watcher.refused("in", "127.0.0.1", "app", "MAIL", "sender", Reply(550, "no", "5.7.1"))
     watcher.cut("in", "127.0.0.1", "app", "command-timeout")
+    watcher.logins_blocked("in", "127.0.0.1", 10, 90.0)
     watcher.unknown_stream("app", "nonsense", "default")
     watcher.label_ignored("app", "X-Tags", "tags", "many")
     watcher.certificate("in", "file", "")

@@ -332,7 +332,7 @@ def test_failed_logins_wait_and_end_the_connection() -> None:
                 replies.append(await peer.say(f"AUTH PLAIN {login}\n"))
             assert [reply[:9] for reply in replies] == ["535 5.7.8", "535 5.7.8", "501 5.5.2", "535 5.7.8", "535 5.7.8", "421 4.7.0"]
             assert await peer.ended()
-            assert house.paused == [0.5, 1.0, 2.0, 4.0, 4.0]
+            assert house.paused == [0.5, 1.0, 2.0, 4.0, 8.0]
             assert not any(PASSWORD in str(fact) for fact in house.notebook.facts)
 
     asyncio.run(story())
