@@ -139,7 +139,7 @@ def _cut(shown: str) -> str:
 
 # Moments and engagement --------------------------------------------------------------------------------------------------------------
 
-_UNIX = re.compile(r"\d{9,10}(?:\.\d{1,9})?")
+_UNIX = re.compile(r"\d{9,10}(?:\.\d{1,9})?", re.ASCII)
 _SPAN = re.compile(r"\+?(\d{1,7}) ?(s|m|h|d|w)", re.ASCII)
 _SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DAYS = re.compile(r"(\d{1,5}) ?d(?:ays?)?", re.ASCII | re.IGNORECASE)

@@ -313,4 +313,5 @@ def _repeat_told(committed: Committed) -> str:
     first = to_text(committed.first)
     if not committed.deliveries:
         return f"queued as {first} before, not sent again"
-    return f"queued as {to_text(committed.message)}; {committed.repeated} recipients were queued as {first} before"
+    known = "1 recipient was" if committed.repeated == 1 else f"{committed.repeated} recipients were"
+    return f"queued as {to_text(committed.message)}; {known} queued as {first} before"
