@@ -1,7 +1,8 @@
 """The fake Internet's authoritative name server: what the scenario says, and NXDOMAIN for everything else. UDP and TCP on one port.
 
 A query that cannot be read is not answered. Answers too large for the asker are truncated, so that it comes back over TCP (RFC 1035 section
-4.2.1). Negative answers carry a SOA record with a short time to live (RFC 2308 section 3). It does not recurse and does not sign.
+4.2.1). Negative answers carry a SOA record with a short time to live (RFC 2308 section 3). It does not recurse. Zones that the scenario
+signs are answered as a validating resolver answers (`sandbox.signing`).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import dns.rrset
 
 from sandbox.provider import host_names
 from sandbox.scenario import Mailboxes, Name, Scenario
+from sandbox.signing import Validation
 
 NOBODY = "127.0.254.253"
 """Nothing listens there."""
@@ -45,6 +47,14 @@ class Zone:
             self._add_provider(mailboxes, addresses[mailboxes.name], given)
         for name in scenario.name:
             self._add_name(name)
+        self._validation = Validation(scenario.signed, scenario.bogus)
+
+    def replace(self, name: Name) -> None:
+        """From now on this is all that is said about the name."""
+        owner = dns.name.from_text(name.name)
+        self._records.pop(owner, None)
+        self._trouble.pop(owner, None)
+        self._add_name(name)
 
     def _add_provider(self, mailboxes: Mailboxes, address: str, given: set[dns.name.Name]) -> None:
         """MX of its domains and A of its hosts, except of names the scenario gives itself."""
@@ -121,6 +131,7 @@ class Zone:
             break
         if not response.answer or response.rcode() == dns.rcode.NXDOMAIN:
             response.authority.append(_SOA)
+        self._validation.apply(query, response)
         return response
 
 

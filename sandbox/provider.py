@@ -47,6 +47,7 @@ class Received(msgspec.Struct, frozen=True):
     recipients: tuple[str, ...]
     content: bytes
     at: float
+    requiretls: bool = False
 
 
 class Shelf:
@@ -128,6 +129,8 @@ class _Handler:
         mailboxes = self._provider.mailboxes
         if mailboxes.pipelining:
             replies.insert(1, "250-PIPELINING")
+        if mailboxes.requiretls and session.ssl is not None:
+            replies.insert(1, "250-REQUIRETLS")  # RFC 8689 section 2
         return [reply for reply in replies if mailboxes.eight_bit or reply != "250-8BITMIME"]
 
     async def handle_MAIL(self, server: "_Connection", session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
@@ -140,7 +143,7 @@ class _Handler:
             self._provider.tally.attempt(sender, "")
             return self._carry_out(act, server, sender, [""])
         envelope.mail_from = address  # the null sender stays "<>": aiosmtpd takes an empty one for none
-        envelope.mail_options.extend(options)
+        envelope.mail_options.extend([*options, "REQUIRETLS"] if server.requiretls else options)
         return "250 2.1.0 Sender ok"
 
     async def handle_RCPT(self, server: "_Connection", session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
@@ -199,6 +202,7 @@ class _Handler:
                 recipients=tuple(envelope.rcpt_tos),
                 content=content,
                 at=time.time(),
+                requiretls="REQUIRETLS" in envelope.mail_options,
             )
         )
 
@@ -224,6 +228,7 @@ class _Connection(Mannered):
         self._provider = provider
         self._ended = False
         self._hooks = _Handler(provider)
+        self.requiretls = False
         self.messages = 0
         """MAIL commands so far."""
         super().__init__(
@@ -313,6 +318,15 @@ class _Connection(Mannered):
                 self.write_raw(f"{act.reply}\r\n".encode())
             self.hang_up()
             await self.the_end()
+
+    async def smtp_MAIL(self, argument: str | None) -> None:
+        """aiosmtpd knows no REQUIRETLS (RFC 8689): the parameter is taken out before it looks, where it is offered."""
+        offered = self._provider.mailboxes.requiretls and self.session is not None and self.session.ssl is not None
+        words = (argument or "").split(" ")
+        self.requiretls = offered and "REQUIRETLS" in words
+        if self.requiretls:
+            argument = " ".join(word for word in words if word != "REQUIRETLS")
+        await super().smtp_MAIL(argument)
 
     async def smtp_DATA(self, argument: str | None) -> None:
         assert self.envelope is not None

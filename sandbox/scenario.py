@@ -18,6 +18,8 @@ from config.model import Model
 from config.units import Duration, Size
 from mail.outcome import Category
 
+Certificate = Literal["self-signed", "good", "expired", "wrong-name", "untrusted"]
+
 SCENARIOS = Path(__file__).parent / "scenarios"
 
 
@@ -113,7 +115,13 @@ class Mailboxes(Model):
     pipelining: bool = Field(True, description="Offers PIPELINING.")
     eight_bit: bool = Field(True, description="Offers 8BITMIME.")
     smtputf8: bool = Field(True, description="Offers SMTPUTF8.")
-    starttls: bool = Field(True, description="Offers STARTTLS with a self-signed certificate.")
+    starttls: bool = Field(True, description="Offers STARTTLS.")
+    certificate: Certificate = Field("self-signed", description="What its hosts show: see sandbox.certificate.")
+    tlsa: Literal["none", "key", "issuer", "wrong", "unusable"] = Field(
+        "none",
+        description="TLSA records of its hosts: of the key (3 1 1), the issuer (2 0 1), another key, or only of a usage SMTP has not.",
+    )
+    requiretls: bool = Field(False, description="Offers REQUIRETLS under TLS.")
     size: Size = Field(25_000_000, ge=1000, description="Largest message, announced by SIZE.")
     delay: Duration = Field(0.0, description="Time before each reply.")
     weight: int = Field(10, ge=0, description="How much of a campaign goes to its domains, beside the weights of the others.")
@@ -139,12 +147,28 @@ class Name(Model):
     ttl: int = Field(300, ge=0, description="Time to live of the records, in seconds.")
 
 
+class PolicyHost(Model):
+    """The MTA-STS policy of one domain: the web server `mta-sts.DOMAIN`, and the TXT record that announces it."""
+
+    domain: str = Field(description="The recipient domain.")
+    policy: str = Field("", description="The policy file; its lines end with CRLF on the way.")
+    id: str = Field("1", description="The id in the TXT record; empty: no record.")
+    certificate: Certificate = Field("good", description="What the web server shows.")
+    trouble: Literal["none", "hang", "too-long", "redirect", "missing", "html", "garbage", "chunked"] = Field(
+        "none", description="How it answers badly (`chunked` is not bad, only long-winded)."
+    )
+    listening: bool = Field(True, description="False: nobody answers at its address.")
+
+
 class Scenario(Model):
     """A fake Internet."""
 
     title: str = Field("", description="What it is for, in a line.")
     provider: list[Mailboxes] = Field(default=[], description="Mailbox providers.")
     name: list[Name] = Field(default=[], description="Names of the name server.")
+    policy: list[PolicyHost] = Field(default=[], description="MTA-STS policies.")
+    signed: list[str] = Field(default=[], description="Zones signed with DNSSEC; others are not.")
+    bogus: list[str] = Field(default=[], description="Zones whose signatures are wrong.")
     elsewhere: dict[str, int] = Field(default={}, description="Recipient domains of nobody, and how much of a campaign goes there.")
     keep: int = Field(1000, ge=0, description="Received messages kept for verification, in all.")
 

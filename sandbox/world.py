@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sandbox.certificate import server_context
+from sandbox.certificate import Authority, Chain, chain, self_signed
 from sandbox.dns import SILENCE, NameServer, Zone
+from sandbox.policy_host import PolicyServer, Posted
 from sandbox.provider import Provider, Received, Shelf, host_names
-from sandbox.scenario import Scenario
+from sandbox.published import POLICY_ADDRESS, announcement, tlsa
+from sandbox.scenario import Name, PolicyHost, Scenario
 from sandbox.silence import Silence
 from sandbox.tally import Counts
 
@@ -32,6 +34,10 @@ class SandboxAddresses(msgspec.Struct, frozen=True):
     dns: str
     smtp_port: int
     providers: dict[str, str] = {}
+    policy_port: int = 0
+    """Where the web servers with MTA-STS policies listen; 0: there are none."""
+    authority: str = ""
+    """The certificate of the authority that vouches for good hosts, PEM."""
 
 
 class Sandbox:
@@ -45,6 +51,7 @@ class Sandbox:
         self._providers: dict[str, Provider] = {}
         self._shelf = Shelf(scenario.keep)
         self._name_server: NameServer | None = None
+        self._policies: PolicyServer | None = None
         self._silence: Silence | None = None
 
     async def start(self, dns_port: int = 0, smtp_port: int = 0) -> SandboxAddresses:
@@ -87,6 +94,30 @@ class Sandbox:
         server = self._name_server
         return self._ask(lambda: dict(server.zone.asked)) if server is not None else {}
 
+    def say(self, name: Name) -> None:
+        """From now on this is all that the name server says about the name."""
+        if self._name_server is not None:
+            zone = self._name_server.zone
+            self._ask(lambda: zone.replace(name))
+
+    def publish(self, host: PolicyHost) -> None:
+        """From now on this is the policy of the domain, and its announcement."""
+        server = self._policies
+        assert server is not None
+        self._ask(lambda: server.hosts.update({host.domain: host}))
+        for name in announcement(host):
+            self.say(name)
+
+    def fetched(self) -> dict[str, int]:
+        """How often each domain's policy was asked for."""
+        server = self._policies
+        return self._ask(lambda: dict(server.asked)) if server is not None else {}
+
+    def posted(self) -> list[Posted]:
+        """What was posted to the web servers."""
+        server = self._policies
+        return self._ask(lambda: list(server.posted)) if server is not None else []
+
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(_complain)
@@ -113,23 +144,34 @@ class Sandbox:
 
     async def _start(self, dns_port: int, smtp_port: int) -> SandboxAddresses:
         names = [host for mailboxes in self.scenario.provider for host in host_names(mailboxes)]
-        tls = server_context(names or ["sandbox.test"])
+        alike = self_signed(names or ["sandbox.test"])
         addresses = _addresses(self.scenario)
+        authority = Authority()
+        shown: dict[str, Chain] = {}
         for mailboxes in self.scenario.provider:
-            self._providers[mailboxes.name] = Provider(mailboxes, addresses[mailboxes.name], tls, self._shelf, self._clock)
-        zone = Zone(self.scenario, addresses)
+            plain = mailboxes.certificate == "self-signed"
+            made = shown[mailboxes.name] = alike if plain else chain(authority, host_names(mailboxes), mailboxes.certificate)
+            self._providers[mailboxes.name] = Provider(mailboxes, addresses[mailboxes.name], made.context(), self._shelf, self._clock)
         port = await _listen([each for each in self._providers.values() if each.mailboxes.listening], smtp_port)
         if any(mailboxes.silent for mailboxes in self.scenario.provider):
             self._silence = Silence(SILENCE, port)
+        published = [name for host in self.scenario.policy for name in announcement(host)]
+        for mailboxes in self.scenario.provider:
+            published += tlsa(mailboxes, host_names(mailboxes), shown[mailboxes.name], port)
+        zone = Zone(self.scenario.model_copy(update={"name": [*self.scenario.name, *published]}), addresses)
         self._name_server = NameServer(zone)
         dns_bound = await self._name_server.start(dns_port)
-        return SandboxAddresses(f"127.0.0.1:{dns_bound}", port, addresses)
+        self._policies = PolicyServer(self.scenario.policy, authority)
+        policy_port = await self._policies.start(POLICY_ADDRESS)
+        return SandboxAddresses(f"127.0.0.1:{dns_bound}", port, addresses, policy_port, authority.pem.decode())
 
     async def _stop(self) -> None:
         if self._name_server is not None:
             await self._name_server.stop()
         if self._silence is not None:
             self._silence.close()
+        if self._policies is not None:
+            await self._policies.stop()
         for provider in self._providers.values():
             await provider.stop()
 
