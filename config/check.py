@@ -47,6 +47,9 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     limits = settings.default_provider
     rate = format_rate(limits.rate) if limits.rate else "no rate limit"
     lines.append(f"providers      {len(settings.provider)} known; others get {limits.connections} connections, {rate}")
+    trust = settings.sending.tls
+    asked = [name for name, on in (("MTA-STS", trust.mta_sts), ("DANE", trust.dane), ("TLS reports", trust.reports)) if on]
+    lines.append(f"next hops      {', '.join(asked) or 'no policies'}; DNSSEC is believed: {settings.dns.validating}")
     lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
     lines += _publishing(settings)
     lines.append(f"status page    {settings.http.address or 'off'}")
@@ -164,8 +167,15 @@ def _about_sending(settings: Settings) -> Iterator[str]:
             yield f"source {source.name} is in no pool: nothing leaves by it"
     if settings.dns.allow_private:
         yield "dns.allow_private lets any MX record point our connections at private addresses: only for tests"
+    if settings.sending.tls.dane and settings.dns.validating == "auto" and _far(settings.dns.servers):
+        yield "DANE is off: the name servers are not on this machine's loopback; set dns.validating to yes if they validate DNSSEC"
     if settings.dns.port != 25:
         yield f"dns.port is {settings.dns.port}: no mail server of the Internet listens there"
+
+
+def _far(servers: list[str]) -> bool:
+    """Whether one of these name servers is another machine."""
+    return any(not ipaddress.ip_address(split_host_port(server, 53)[0]).is_loopback for server in servers)
 
 
 def _about_keys(settings: Settings) -> Iterator[str]:

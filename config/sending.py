@@ -76,6 +76,9 @@ class Stream(Model):
         "normal", description="Class; a higher one is served first, each has a reserved share."
     )
     retry: Retry = Field(default_factory=Retry, description="Retry schedule.")
+    tls: Annotated[Literal["required", "verified"] | None, NoneWord] = Field(
+        None, description="Least TLS for its mail, whatever the provider: `required` or `verified` (see `tls` of a provider)."
+    )
     unsure: Literal["retry", "fail"] = Field(
         "retry", description="A reply lost after the final dot: retried once after 15 minutes (a duplicate is possible), or not at all."
     )
@@ -106,11 +109,12 @@ class Pool(Model):
 
 
 class RouteTls(enum.StrEnum):
-    """TLS towards the next hop. No certificate is checked, with `required` neither: it promises encryption, not identity."""
+    """TLS towards the next hop. `required` promises encryption, with any certificate; `verified` wants one valid for the host's name."""
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"
+    VERIFIED = "verified"
 
 
 class StaticRoute(Model):
@@ -140,7 +144,8 @@ class Provider(Model):
     burst: int = Field(10, ge=1, description="Messages that may leave at once before the rate holds.")
     tls: RouteTls = Field(
         RouteTls.OPPORTUNISTIC,
-        description="none, opportunistic or required. `required` sends nothing in the clear; it takes any certificate.",
+        description="none, opportunistic, required (never in the clear, any certificate) or verified (the certificate must be valid "
+        "for the host). What a domain publishes (MTA-STS, DANE) can ask for more, except with none.",
     )
     connect_timeout: Duration = Field(30.0, gt=0, description="Time for a TCP connection.")
     pause: Duration = Field(
@@ -171,10 +176,30 @@ class Dns(Model):
         False, description="Deliver to private, loopback and own addresses found in an MX. For the sandbox and tests."
     )
     port: int = Field(25, ge=1, le=65_535, description="SMTP port of MX hosts. Other than 25 only in tests.")
+    validating: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="Whether the name servers check DNSSEC and may be believed when they say so (DANE needs it). "
+        "`auto`: yes when all of them are on this machine's loopback.",
+    )
+
+
+class Trust(Model):
+    """How the identity of next hops is checked, and what is told to domains that ask for reports."""
+
+    mta_sts: bool = Field(True, description="Look for MTA-STS policies of recipient domains, and keep to them.")
+    dane: bool = Field(True, description="Look for DANE records of MX hosts, where `dns.validating` allows it.")
+    authorities: ExistingFile | None = Field(None, description="PEM file of the authorities to trust; none given: the system's.")
+    policy_timeout: Duration = Field(10.0, gt=0, le=60, description="Time for fetching an MTA-STS policy.")
+    policies: int = Field(20_000, ge=10, le=1_000_000, description="MTA-STS policies kept.")
+    policy_port: int = Field(443, ge=1, le=65_535, description="Port of hosts with MTA-STS policies. Other than 443 only in tests.")
+    reports: bool = Field(True, description="Send a TLS report a day to domains with MTA-STS or DANE that ask for it.")
+    report_contact: str = Field("", max_length=200, description="Contact named in reports; empty: the postmaster of the gateway's domain.")
 
 
 class Sending(Model):
     """What holds for every message that leaves."""
+
+    tls: Trust = Field(default_factory=Trust, description="How the identity of next hops is checked.")
 
     unsettled: int = Field(256, ge=16, le=10_000, description="`max_unsettled`: outcomes not yet on disk before connections stop pulling.")
     window: int = Field(200, ge=4, description="Deliveries of one flow kept in RAM.")

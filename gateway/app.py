@@ -9,12 +9,10 @@ exit codes are `gateway.process`.
 import asyncio
 import contextlib
 import random
-import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from config.load import Configuration
@@ -27,23 +25,24 @@ from gateway.admin.server import ControlServer
 from gateway.calls import Message, Permit
 from gateway.compose.composer import REMEMBERED, Composer
 from gateway.compose.domains import Domains
-from gateway.compose.keyring import TOKEN_FILE, Keyring, KeyringError, load_keyring, load_token_keys
+from gateway.compose.keyring import TOKEN_FILE, Keyring, KeyringError, load_token_keys
 from gateway.compose.return_path import return_path
 from gateway.core.clock import SteadyClock
 from gateway.core.core import Core, Ports
 from gateway.core.engine import Engine, Session
+from gateway.core.loading import load_keys
 from gateway.core.permitted import route_of
 from gateway.core.reporting import Reporting
 from gateway.core.snapshot import Snapshot
 from gateway.core.space import Space
 from gateway.core.suppressions import Suppressions, rules_of
+from gateway.core.trusted_tls import TrustedTls
 from gateway.delivery.hand import IN_HAND
 from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
 from gateway.delivery.route import Router
 from gateway.delivery.session import run_session
 from gateway.delivery.watcher import SessionWatcher
-from gateway.doors.certificates import problems as certificate_problems
 from gateway.doors.observer import Watcher
 from gateway.doors.submission import SubmissionDoor
 from gateway.observe import lines, log
@@ -91,7 +90,7 @@ class Gateway:
         self.metrics = Metrics(gateway_version(), [provider.name for provider in settings.provider])
         self.health = Health(time.monotonic)
         lines.on_dropped(self.metrics.log_lines_dropped)
-        keyring = self._load_keys(settings)
+        keyring = load_keys(settings, self.hostname)
         self._tell_keys(keyring)
         self.spool = SqliteSpool(self.data, settings.spool, settings.gateway.return_window)
         try:
@@ -106,8 +105,11 @@ class Gateway:
         self.writer = Writer(self.spool)
         self.composer = Composer(settings, keyring, self.hostname, self._wall, self.metrics.signed, log.signing_died)
         self.resolver = Resolver(settings.dns, self._clock, self.metrics.asked_dns)
-        self.router = Router(settings, self.resolver, self.hostname, self._clock)
         self.network = Network(self.hostname, self._clock, self._random)
+        self.tls = TrustedTls(
+            settings, self.resolver, self.network, self.metrics, self._clock, self.spool.note, self._keep_note, self.domain
+        )
+        self.router = Router(settings, self.resolver, self.hostname, self._clock, self.tls.policies)
         self.watcher = SessionWatcher(self.metrics)
         self.controller = Controller(settings, self._random)
         self._sources = {source.name: source for source in settings.source}
@@ -146,7 +148,7 @@ class Gateway:
             self.core,
             self.metrics,
             self.health.conditions,
-            self._spool_octets,
+            lambda: self.space.octets(self.writer.wal_bytes),
             self._extra_bounds,
             self.publishing.gauges,
             self.health.beat,
@@ -160,7 +162,7 @@ class Gateway:
             writer=self.writer,
             controller=self.controller,
             router=self.router,
-            observer=Reporting(self.metrics),
+            observer=Reporting(self.metrics, self.tls.attempted),
             suppression=self.suppressions,
             soft_bounce=self.suppressions.soft.addition_of,
             return_path=self._return_path,
@@ -178,16 +180,8 @@ class Gateway:
             hostname=self.hostname,
         )
 
-    def _load_keys(self, settings: Settings) -> Keyring:
-        """Every key that `settings` name. Raises KeyringError with all that cannot be used."""
-        unusable = certificate_problems(settings.listener)
-        try:
-            keyring = load_keyring(settings, Path(), self.hostname)
-        except KeyringError as error:
-            raise KeyringError([*error.problems, *unusable]) from error
-        if unusable:
-            raise KeyringError(unusable)
-        return keyring
+    def _keep_note(self, note: Note) -> None:
+        self.core.committer.note(note)
 
     def _tell_keys(self, keyring: Keyring) -> None:
         for warning in keyring.warnings:
@@ -250,25 +244,17 @@ class Gateway:
         elif self.health.broken(name, why):
             log.condition_broken(name, why)
 
-    def _spool_octets(self) -> dict[str, float]:
-        with contextlib.suppress(OSError):
-            free = float(shutil.disk_usage(self.data).free)
-            size = float(sum(file.stat().st_size for file in self.data.glob("spool.sqlite*")))
-            return {"database": size, "wal": float(self.writer.wal_bytes), "free": free}
-        return {}
-
     def _extra_bounds(self) -> list[Bound]:
-        known, most = self.router.fullness
-        asked, remembered = self.resolver.fullness
         clients = sum(listener.limits.connections for listener in self.settings.listener)
         return [
-            Bound("routes", known, most),
-            Bound("dns", asked, remembered),
+            Bound("routes", *self.router.fullness),
+            Bound("dns", *self.resolver.fullness),
             Bound("prepared", self.composer.remembered[0], REMEMBERED),
             Bound("signing", self.composer.waiting, IN_HAND * self.settings.sending.connections),
             Bound("failed-logins", len(self.door.failed_logins), self.settings.logins.addresses),
             Bound("clients", self.door.open_connections, clients),
             Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
+            *self.tls.bounds(),
             Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),
         ]
 
@@ -312,6 +298,7 @@ class Gateway:
         if self.api.address is not None:
             log.listening("api", self.api.address, "")
         self.snapshot.start()
+        self.tls.start(lambda: self.core.committer.broken is not None, self.core.accept, self._random)
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keeper")
         self.composer.begin()
         await self.door.start()
@@ -335,7 +322,7 @@ class Gateway:
             return
         settings = outcome.settings
         try:
-            keyring = self._load_keys(settings)
+            keyring = load_keys(settings, self.hostname)
         except KeyringError as error:
             self.configuration.settings = self.settings
             self._reload_refused(error.problems)
@@ -345,6 +332,7 @@ class Gateway:
         self._domains = Domains(settings.domain)
         self.composer.reconfigure(settings, keyring, self.hostname)
         self.resolver.reconfigure(settings.dns)
+        self.tls.reconfigure(settings)
         self.router.reconfigure(settings)
         self.watcher.reconfigured()
         self.metrics.name_providers(provider.name for provider in settings.provider)
@@ -371,8 +359,10 @@ class Gateway:
         if self._keeper is not None:
             self._keeper.cancel()
         await self.snapshot.close()
+        await self.tls.close()
         if self.broken is None:
             self.core.committer.note(Note(LEDGER, self.controller.export(self._clock(), 0.0)))
+            self.tls.write()
         clean = await self.core.close(grace if self.broken is None else 0.0)
         await self.publishing.close()
         await self.router.close()

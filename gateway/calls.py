@@ -58,6 +58,10 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     envid: str = ""
     """ENVID of MAIL (RFC 3461 section 4.4), in xtext as it came."""
     labels: MessageLabels | None = None
+    requiretls: bool = False
+    """REQUIRETLS (RFC 8689): verified TLS to a next hop that offers the same, or nothing."""
+    tls_relaxed: bool = False
+    """`TLS-Required: No` (RFC 8689 section 5): the recipient domain's own TLS policies are passed over."""
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -157,6 +161,25 @@ class Handout(msgspec.Struct, frozen=True, gc=False):
     close: bool = False
 
 
+class TlsFailure(msgspec.Struct, frozen=True, gc=False):
+    """A host whose TLS did not satisfy what was asked. `result` is a result type of RFC 8460 section 4.3, `why` is for people."""
+
+    result: str
+    host: str
+    address: str
+    why: str
+
+
+class TlsFacts(msgspec.Struct, frozen=True, gc=False):
+    """What a policy asked of a connection's TLS, and what came of it."""
+
+    policy: str
+    """mta-sts, mta-sts-testing, dane, dane-unusable, requiretls, verified or required."""
+    result: str
+    """dane, certificate, encrypted or clear: how the connection is protected; `failed` when there is none for want of that."""
+    failures: tuple[TlsFailure, ...] = ()
+
+
 class AttemptFacts(msgspec.Struct, frozen=True, gc=False):
     """Facts of one attempt that an operator needs to answer a customer."""
 
@@ -177,6 +200,8 @@ class AttemptFacts(msgspec.Struct, frozen=True, gc=False):
     signed_by: str = ""
     dsn: bool = False
     """The next hop offered DSN: it reports for itself what the sender asked to be told (RFC 3461 section 5.2.1)."""
+    security: TlsFacts | None = None
+    """None where nothing was asked of TLS."""
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -204,3 +229,4 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
     permit: int
     trouble: Outcome | None = None
     host: str = ""
+    security: TlsFacts | None = None

@@ -58,6 +58,7 @@ PURE = (
     "gateway/calls.py",
     "gateway/delivery/refusal.py",
     "gateway/notices",
+    *(f"gateway/delivery/security/{name}.py" for name in ("dane", "demand", "levels", "report", "result", "results", "sts_policy")),
 )
 """Rooms that do no input or output and read no clock."""
 

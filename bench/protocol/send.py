@@ -19,7 +19,7 @@ import time
 
 from config.sending import RouteTls, Source
 from config.settings import Settings
-from gateway.calls import Assignment, Closed, Handout, Lane, Message, Opening, Permit, Settle
+from gateway.calls import Assignment, Closed, Handout, Lane, Message, Opening, Permit, Settle, TlsFacts
 from gateway.compose.composer import Composed, Unsendable
 from gateway.delivery.network import Network
 from gateway.delivery.route import Host, Route
@@ -83,6 +83,9 @@ class Quiet:
 
     def unconnected(self, source: str, provider: str, trouble: Verdict) -> None:
         print("no connection:", trouble.reply, file=sys.stderr)
+
+    def secured(self, provider: str, facts: TlsFacts) -> None:
+        return
 
     def no_overlap(self, host: str, why: str) -> None:
         print("lost count:", why, file=sys.stderr)

@@ -22,6 +22,7 @@ from gateway.core.held import Held, not_before
 from gateway.core.observer import Observer
 from gateway.core.telling import ACCEPTED, told
 from gateway.delivery.route import Route
+from gateway.delivery.security.demand import demand_of, demanded
 from gateway.spool.notice import Told
 from gateway.spool.port import UNROUTED, Acceptance, FlowKey, NewDelivery, Repeated, SpoolError, SpoolFull
 from mail.address import Address
@@ -280,4 +281,7 @@ class Acceptor:
 
 def flow_key(message: Message, stream: Stream, route: Route) -> FlowKey:
     """The flow of a delivery that any source of its stream's pool may carry."""
-    return FlowKey(route.provider, route.key, stream.pool, message.account, stream.name, message.campaign, stream.priority)
+    key = route.key
+    if stream.tls is not None or message.requiretls or message.tls_relaxed:
+        key = demanded(key, demand_of(stream.tls, message.requiretls, message.tls_relaxed, route.proven))
+    return FlowKey(route.provider, key, stream.pool, message.account, stream.name, message.campaign, stream.priority)

@@ -160,6 +160,7 @@ class Core:
             ports.on_bug,
         )
         self.engine.on_unrouted_due = self.unrouted.due_later
+        self.engine.guarded = ports.router.guarded
         self.engine.on_trip = self._tripped
         self.engine.on_addition = ports.suppression.apply
         self.sweeper = Sweeper(

@@ -10,7 +10,7 @@ A connection stops pulling while too many outcomes are not yet on disk. What it 
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from gateway.core.held import Held, HeldDeliveries
 from gateway.core.observer import Observer
 from gateway.core.settlement import Settled, Settler, verdict_of
 from gateway.core.windows import FlowWindows
+from gateway.delivery.security.demand import undemanded
 from gateway.spool.port import UNROUTED, Release, SpoolError
 from gateway.traffic.breaker import Breaker, Key, Trip
 from gateway.traffic.controller import Controller, Item, Report
@@ -82,6 +83,8 @@ class Engine:
         """Told when a campaign is badly wrong at a provider."""
         self.on_unrouted_due: Callable[[float], None]
         """Told when a delivery without a route will be due."""
+        self.guarded: Mapping[str, str] = {}
+        """Domains that publish something about TLS, and the key of their route (`gateway.delivery.route`)."""
         self._connections: dict[int, Connection] = {}
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._turn_due = False
@@ -202,10 +205,21 @@ class Engine:
             self._end_untried(held, self.settler.cancel(held, f"suppressed: {reason}", now))
         elif until > now:
             self.windows.put_back(held, until)
+        elif held.recipient.domain in self.guarded and self._misrouted(held):
+            self._unroute(held.id, now)
         else:
             return self._handed(connection, held, item)
         self._controller.untried(connection.permit.id, item, now)
         return None
+
+    def _misrouted(self, held: Held) -> bool:
+        """Whether its domain's TLS policy became known, or another, after it was routed."""
+        return undemanded(self._flows.key(held.flow).route)[0] != self.guarded[held.recipient.domain]
+
+    def _unroute(self, delivery: int, now: float) -> None:
+        if self._held.remove(delivery) is not None:
+            self._committer.release(Release(delivery, now, UNROUTED))
+            self.on_unrouted_due(now)
 
     def _handed(self, connection: Connection, held: Held, item: Item) -> Assignment:
         held.permit = connection.permit.id
@@ -297,20 +311,20 @@ class Engine:
             lane = connection.permit.opening.lane
             self._observer.connection_trouble(lane.source, lane.provider, closed.host, closed.trouble)
             if not self._others_open(connection.permit):
-                self._route_trouble(connection.permit, closed.trouble, closed.host, now)
+                self._route_trouble(connection.permit, closed.trouble, closed, now)
         self.turn_soon()
 
     def _others_open(self, permit: Permit) -> bool:
         """Whether another connection of the same lane and route is open."""
         return any(other.permit.opening == permit.opening for other in self._connections.values())
 
-    def _route_trouble(self, permit: Permit, trouble: Outcome, host: str, now: float) -> None:
+    def _route_trouble(self, permit: Permit, trouble: Outcome, closed: Closed, now: float) -> None:
         """No connection of this route could be made or used: that is an attempt of every delivery whose window waited for it."""
         verdict = verdict_of(trouble)
         if verdict is None or verdict.fault is Fault.CONFIG:
             return  # our own misconfiguration is not the deliveries' trouble: the lane is suspended and another source may carry them
         opening = permit.opening
-        facts = AttemptFacts(started=now, ended=now, lane=opening.lane, route=opening.route, host=host)
+        facts = AttemptFacts(started=now, ended=now, lane=opening.lane, route=opening.route, host=closed.host, security=closed.security)
         for flow in self._flows.of_route(opening.route):
             key = self._flows.key(flow)
             if opening.lane.source in key.without or key.only not in ("", opening.lane.source):
@@ -330,9 +344,7 @@ class Engine:
         now = self._clock()
         for flow in self._flows.of_route(route):
             for item in self._controller.withdraw(flow):
-                if self._held.remove(item.id) is not None:
-                    self._committer.release(Release(item.id, now, UNROUTED))
-        self.on_unrouted_due(now)
+                self._unroute(item.id, now)
 
     def _provider(self, held: Held) -> str:
         return self._flows.key(held.flow).provider if held.flow else ""

@@ -1,5 +1,7 @@
 """Carries what the core says to metrics and log: one line per attempt with all an operator needs, one count per fact."""
 
+from collections.abc import Callable
+
 from bounce.report import Action
 from gateway.calls import AttemptFacts, Message
 from gateway.core.held import Held
@@ -17,8 +19,10 @@ _WORDS = {Delivered: "delivered", Deferred: "deferred", Failed: "failed", Unsure
 class Reporting:
     """An `Observer` for real life."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, secured: Callable[[str, AttemptFacts], None] = lambda domain, facts: None) -> None:
+        """`secured` hears of attempts over connections of which something was asked of TLS: the recipient's domain, and the facts."""
         self._metrics = metrics
+        self._secured = secured
 
     def accepted(self, message: Message, deliveries: list[int]) -> None:
         """A message is on disk."""
@@ -71,6 +75,8 @@ class Reporting:
             next_attempt_at=next_due,
             consequence=became,
         )
+        if facts.security is not None:
+            self._secured(held.recipient.domain, facts)
         if isinstance(outcome, Unsure):
             log.duplicate_possible(delivery=held.id, recipient=held.recipient.text, why="the reply to the final dot was lost")
 

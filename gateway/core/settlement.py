@@ -126,8 +126,9 @@ class Settler:
 
     def _retry(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         decision = next_attempt(self._stream(held).retry, held.steps, now, held.begun, self._random)
-        # Hosts that cannot be reached may have been replaced: the next attempt asks for the route anew.
-        return self._deferred(held, settlement, verdict, now, decision, unroute=verdict.category is Category.NETWORK)
+        # Hosts that cannot be reached may have been replaced, and so may a policy they do not satisfy: the next attempt asks anew.
+        unroute = verdict.category in (Category.NETWORK, Category.TLS)
+        return self._deferred(held, settlement, verdict, now, decision, unroute=unroute)
 
     def _retry_lane(self, held: Held, settlement: Settlement, verdict: Verdict, now: float) -> Settled:
         retry = self._stream(held).retry
@@ -228,6 +229,8 @@ class Settler:
             host=facts.host,
             address=facts.address,
             tls=facts.tls,
+            tls_policy="" if facts.security is None else facts.security.policy,
+            tls_result="" if facts.security is None else facts.security.result,
             phase="" if verdict is None else verdict.phase.value,
             category="" if verdict is None else verdict.category.value,
             fault="" if verdict is None else verdict.fault.value,

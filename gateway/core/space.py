@@ -46,3 +46,11 @@ class Space:
         self._tell("disk", None if enough else "less free space than spool.minimum_free")
         self._left = enough and self.also()
         return enough and free >= ROOM
+
+    def octets(self, wal: int) -> dict[str, float]:
+        """Sizes for the gauges: the spool's files, its WAL and the free space of its disk; nothing when the disk does not say."""
+        try:
+            size = float(sum(file.stat().st_size for file in self._folder.glob("spool.sqlite*")))
+            return {"database": size, "wal": float(wal), "free": float(shutil.disk_usage(self._folder).free)}
+        except OSError:
+            return {}

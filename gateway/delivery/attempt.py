@@ -36,6 +36,10 @@ class Own(enum.Enum):
     PROTOCOL = "protocol-violation"
     TLS_MISSING = "tls-not-offered"
     TLS_FAILED = "tls-failed"
+    TLS_UNTRUSTED = "tls-not-trusted"
+    TLS_POLICY = "tls-policy"
+    REQUIRETLS_MISSING = "requiretls-not-offered"
+    REQUIRETLS_TLS = "requiretls-no-trusted-tls"
     TOO_LARGE = "message-too-large"
     NO_CONTENT = "content-missing"
     NOT_COMPOSED = "not-composed"
@@ -74,6 +78,11 @@ OWN_WORDS: Final[dict[Own, Words]] = {
     Own.PROTOCOL: Words(451, "4.5.0", Category.PROTOCOL, Fault.RECEIVER),
     Own.TLS_MISSING: Words(451, "4.7.4", Category.TLS, Fault.RECEIVER),
     Own.TLS_FAILED: Words(451, "4.7.5", Category.TLS, Fault.RECEIVER),
+    Own.TLS_UNTRUSTED: Words(451, "4.7.5", Category.TLS, Fault.RECEIVER),
+    Own.TLS_POLICY: Words(451, "4.7.5", Category.TLS, Fault.RECEIVER),
+    # RFC 8689 section 4.2.1: what cannot be sent as the message demands is returned.
+    Own.REQUIRETLS_MISSING: Words(550, "5.7.30", Category.TLS, Fault.CONTENT),
+    Own.REQUIRETLS_TLS: Words(550, "5.7.10", Category.TLS, Fault.CONTENT),
     Own.TOO_LARGE: Words(552, "5.3.4", Category.MESSAGE_TOO_LARGE, Fault.CONTENT),  # RFC 1870 section 6.1
     Own.NO_CONTENT: Words(451, "4.3.0", Category.OTHER, Fault.CONFIG),
     Own.NOT_COMPOSED: Words(451, "4.3.0", Category.OTHER, Fault.CONFIG),

@@ -156,6 +156,7 @@ class Hand:
             overlapped=job.overlapped if job is not None else False,
             signed_by=job.signed_by if job is not None else "",
             dsn=self._offers.dsn,
+            security=opened.security,
         )
         self._room.set()
         self._core.settle(Settle(self._permit.id, [Settlement(assignment.delivery, outcome, facts)]))

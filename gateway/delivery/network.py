@@ -9,6 +9,7 @@ import functools
 import random
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Protocol
 
 MOST_HOSTS: Final = 20_000
@@ -130,6 +131,18 @@ class Network:
         self.broken_tls = HostMemory(BROKEN_TLS_SECONDS, clock)
         """Hosts that offer STARTTLS and fail at it; skipped where TLS is opportunistic."""
         self._connections = 0
+        self._verifying: ssl.SSLContext | None = None
+
+    def trust(self, authorities: Path | None) -> None:
+        """Certificates are checked against the authorities in this PEM file, or the system's. Raises OSError when it cannot be read."""
+        self._verifying = verifying_context(authorities)
+
+    @property
+    def verifying(self) -> ssl.SSLContext:
+        """Encryption with a server whose certificate is valid for the name it is connected to by."""
+        if self._verifying is None:
+            self._verifying = verifying_context(None)
+        return self._verifying
 
     def number(self) -> int:
         """A number for a new connection."""
@@ -144,3 +157,20 @@ class Network:
         context.verify_mode = ssl.CERT_NONE
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
+
+
+def verifying_context(authorities: Path | None) -> ssl.SSLContext:
+    """TLS settings that check certificate and name. Raises OSError (ssl.SSLError is one) when the file has no certificates."""
+    context = ssl.create_default_context(cafile=None if authorities is None else str(authorities))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # from Python 3.13 on, stricter than who runs a mail server can know
+    return context
+
+
+def authorities_problems(authorities: Path | None) -> list[str]:
+    """Why the configured file of authorities cannot be used, in words; nothing when it can, or none is configured."""
+    try:
+        verifying_context(authorities)
+    except OSError as error:
+        return [f"sending.tls.authorities {authorities}: {error.strerror or error}"]
+    return []

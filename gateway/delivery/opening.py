@@ -2,8 +2,9 @@
 
 MX hosts are tried in order of preference, by chance among equals; the next address is tried when one cannot be reached, is late, or does
 not want to speak, `MOST_TRIES` in all. A rate or reputation reply before MAIL is not answered by knocking at the next door: the lane has
-to know first. TLS is opportunistic, required or none: opportunistic takes any certificate and falls back to the clear, on a new
-connection when the handshake failed.
+to know first. How TLS must be is decided for each host by the table in `gateway.delivery.security.levels`, before anything is connected:
+the ways it allows are tried in order, a weaker one on a new connection where the handshake of the stronger failed, and a host it shuts is
+passed over. What was asked and what came of it is told with the connection.
 
 Returns `Opened` or `Troubled`; raises nothing but cancellation, and leaves no socket behind then.
 """
@@ -17,14 +18,17 @@ from typing import Final
 
 import msgspec
 
-from config.sending import Provider, RouteTls, Sending, Source
-from gateway.calls import Lane
+from config.sending import Provider, Sending, Source
+from gateway.calls import Lane, TlsFacts, TlsFailure
 from gateway.delivery.attempt import Own, concerns_pace, judged, own
 from gateway.delivery.connection import Connection, Gone, time_limits
 from gateway.delivery.network import Network, Signal
 from gateway.delivery.route import Host, Route
+from gateway.delivery.security.handshake import Handshake, Unsecured
+from gateway.delivery.security.levels import Demand, Shut, Way, Ways, ways
+from gateway.delivery.security.result import Result
 from gateway.smtp.client import Answered, Verb, Violation
-from mail.outcome import Delivered, Outcome, Phase
+from mail.outcome import Deferred, Delivered, Failed, Outcome, Phase
 from mail.reply import Reply
 
 MOST_TRIES: Final = 5
@@ -41,6 +45,7 @@ class Opened(msgspec.Struct, frozen=True):
     host: str
     address: str
     tls: str = ""
+    security: TlsFacts | None = None
 
 
 class Troubled(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +54,9 @@ class Troubled(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     host: str = ""
     onward: bool = True
+    security: TlsFacts | None = None
+    result: Result | None = None
+    """What was wrong with TLS, where that was it."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -87,39 +95,86 @@ class Opener:
         self._network = network
         self._signal = signal
         self._name = source.ehlo or network.hostname
+        self._handshake = Handshake(network, sending.command_timeout, _said)
+        self._hosts = {host.name: host for host in route.hosts}
+        self._asked = {host.name: ways(route.tls, route.demand, route.security, host.name, host.dane) for host in route.hosts}
+        self._failures: list[TlsFailure] = []
 
     async def open(self) -> Opened | Troubled:
         """The first connection that can be made."""
         text = f"source {self._source.name} has no address of the family that {self._route.key} needs"
         trouble = Troubled(own(Own.NO_FAMILY, text, Phase.CONNECT))
-        for candidate in candidates(self._route.hosts, self._source, self._network):
-            result = await self._try(candidate, self._wants_tls(candidate))
-            if isinstance(result, Troubled) and _rule(result) == Own.TLS_FAILED.value and self._route.tls is RouteTls.OPPORTUNISTIC:
-                self._network.broken_tls.note(candidate.host)
-                result = await self._try(candidate, tls=False)
+        soft: Troubled | None = None
+        shut = self._shut()
+        for candidate in candidates(tuple(host for host in self._route.hosts if host.name not in shut), self._source, self._network):
+            result = await self._climb(candidate)
             if isinstance(result, Opened):
                 return result
             trouble = result
+            soft = soft or (trouble if isinstance(trouble.outcome, Deferred) else None)
             if not trouble.onward:
                 break
-        return trouble
+        else:
+            trouble = self._for_all(trouble, soft, shut)
+        policy = next((asked.policy for asked in self._asked.values() if asked.policy), "")
+        if not policy or not self._failures:
+            return trouble
+        return msgspec.structs.replace(trouble, security=TlsFacts(policy, "failed", tuple(self._failures)))
 
-    def _wants_tls(self, candidate: Candidate) -> bool:
-        match self._route.tls:
-            case RouteTls.NONE:
-                return False
-            case RouteTls.REQUIRED:
-                return True
-            case RouteTls.OPPORTUNISTIC:
-                return not self._network.broken_tls.holds(candidate.host)
+    def _shut(self) -> dict[str, Shut]:
+        """Hosts that must not be used, and why; each is a failure to report."""
+        shut = {name: asked for name, asked in self._asked.items() if isinstance(asked, Shut)}
+        for name, asked in shut.items():
+            self._failures.append(TlsFailure(asked.result.value, name, "", asked.why))
+        return shut
 
-    async def _try(self, candidate: Candidate, tls: bool) -> Opened | Troubled:
+    def _for_all(self, trouble: Troubled, soft: Troubled | None, shut: dict[str, Shut]) -> Troubled:
+        """What to say when every host was tried or is shut. A message that no host satisfies is returned only when none may later."""
+        if isinstance(trouble.outcome, Failed) and self._route.demand is Demand.REQUIRETLS and soft is not None:
+            trouble = soft
+        passing = [item for item in shut.items() if not item[1].lasting]
+        some_tried = len(shut) < len(self._hosts)
+        if not shut or (some_tried and not (passing and isinstance(trouble.outcome, Failed))):
+            return trouble
+        name, asked = (passing or list(shut.items()))[0]
+        return Troubled(own(Own.TLS_POLICY if passing else Own.REQUIRETLS_TLS, f"{name}: {asked.why}", Phase.STARTTLS), name)
+
+    async def _climb(self, candidate: Candidate) -> Opened | Troubled:
+        """One address, by the ways its host allows, in order."""
+        asked = self._asked[candidate.host]
+        assert isinstance(asked, Ways)
+        if asked.broken is not None:
+            self._failed(candidate, asked.broken, asked.why)
+        result = Troubled(own(Own.TLS_FAILED, f"TLS with {candidate.host} failed a while ago", Phase.STARTTLS), candidate.host)
+        may_clear = asked.ways[-1] is Way.CLEAR
+        for way in asked.ways:
+            if way is Way.ENCRYPTED and may_clear and self._network.broken_tls.holds(candidate.host):
+                continue
+            tried = await self._try(candidate, way, may_clear)
+            if isinstance(tried, Opened) or tried.result is None:
+                return tried
+            if way is Way.ENCRYPTED and may_clear:
+                self._network.broken_tls.note(candidate.host)
+            result = tried
+        return result
+
+    def _failed(self, candidate: Candidate, result: Result, why: str) -> None:
+        self._failures.append(TlsFailure(result.value, candidate.host, candidate.address, why[:500]))
+
+    def _untrusted(self, candidate: Candidate, why: Own, text: str, result: Result) -> Troubled:
+        """TLS was not as asked: `why`, or for good where the message demanded it (RFC 8689 section 4.2.1)."""
+        self._failed(candidate, result, text)
+        if self._route.demand is Demand.REQUIRETLS:
+            why = Own.REQUIRETLS_TLS
+        return Troubled(own(why, text, Phase.STARTTLS), candidate.host, result=result)
+
+    async def _try(self, candidate: Candidate, way: Way, may_clear: bool) -> Opened | Troubled:
         """One address: connect and talk until MAIL can be said. A connection that came to nothing is closed."""
         connection = await self._connect(candidate)
         if isinstance(connection, Troubled):
             return connection
         try:
-            result = await self._introduce(connection, candidate, tls)
+            result = await self._introduce(connection, candidate, way, may_clear)
             if isinstance(result, Troubled):
                 connection.close()
                 await connection.gone()
@@ -178,7 +233,7 @@ class Opener:
             return Troubled(own(Own.SOURCE, text, Phase.CONNECT), candidate.host, onward=False)
         return None
 
-    async def _introduce(self, connection: Connection, candidate: Candidate, tls: bool) -> Opened | Troubled:
+    async def _introduce(self, connection: Connection, candidate: Candidate, way: Way, may_clear: bool) -> Opened | Troubled:
         """Greeting, EHLO, STARTTLS and EHLO again."""
         greeting = await self._reply(connection, candidate)
         if isinstance(greeting, Troubled):
@@ -187,15 +242,31 @@ class Opener:
             return self._judged(greeting, candidate, Phase.BANNER)
         trouble = await self._hello(connection, candidate)
         cipher = ""
-        if trouble is None and tls:
-            if connection.client.capabilities.starttls:
-                trouble, cipher = await self._secure(connection, candidate)
-            elif self._route.tls is RouteTls.REQUIRED:
-                trouble = Troubled(own(Own.TLS_MISSING, f"{candidate.host} does not offer STARTTLS", Phase.STARTTLS), candidate.host)
+        if trouble is None and way is not Way.CLEAR:
+            cipher, trouble = await self._offered(connection, candidate, way, may_clear)
         if trouble is not None:
             return trouble
+        if self._route.demand is Demand.REQUIRETLS and not connection.client.capabilities.requiretls:
+            text = f"{candidate.host} does not offer REQUIRETLS"
+            return Troubled(own(Own.REQUIRETLS_MISSING, text, Phase.EHLO), candidate.host)
         shown = f"[{candidate.address}]" if ":" in candidate.address else candidate.address
-        return Opened(connection, candidate.host, f"{shown}:{self._route.port}", cipher)
+        facts = self._facts(candidate, way if cipher else Way.CLEAR)
+        return Opened(connection, candidate.host, f"{shown}:{self._route.port}", cipher, facts)
+
+    def _facts(self, candidate: Candidate, way: Way) -> TlsFacts | None:
+        """What is told of a connection that was made; nothing where nothing was asked."""
+        policy = self._asked[candidate.host].policy
+        return TlsFacts(policy, way.value, tuple(self._failures)) if policy else None
+
+    async def _offered(self, connection: Connection, candidate: Candidate, way: Way, may_clear: bool) -> tuple[str, Troubled | None]:
+        """TLS, where the host offers it: protocol and cipher ("" for none), or trouble."""
+        if connection.client.capabilities.starttls:
+            return await self._secure(connection, candidate, way, may_clear)
+        text = f"{candidate.host} does not offer STARTTLS"
+        if may_clear:
+            self._failed(candidate, Result.NO_STARTTLS, text)
+            return "", None
+        return "", self._untrusted(candidate, Own.TLS_MISSING, text, Result.NO_STARTTLS)
 
     async def _hello(self, connection: Connection, candidate: Candidate) -> Troubled | None:
         """EHLO, or HELO where EHLO is refused for good (RFC 5321 section 3.2)."""
@@ -210,50 +281,31 @@ class Opener:
             connection.client.capabilities = msgspec.structs.replace(connection.client.capabilities, pipelining=False)
         return None if answer.code == 250 else self._judged(answer, candidate, Phase.EHLO)
 
-    async def _secure(self, connection: Connection, candidate: Candidate) -> tuple[Troubled | None, str]:
-        """STARTTLS, the handshake, and EHLO anew (RFC 3207 section 4.2). Returns trouble, or the protocol and cipher."""
+    async def _secure(self, connection: Connection, candidate: Candidate, way: Way, may_clear: bool) -> tuple[str, Troubled | None]:
+        """STARTTLS, the handshake, and EHLO anew (RFC 3207 section 4.2)."""
         connection.write(connection.client.starttls())
         answer = await self._reply(connection, candidate)
         if isinstance(answer, Troubled):
-            return answer, ""
+            return "", answer
         if answer.code != 220:
-            if self._route.tls is RouteTls.OPPORTUNISTIC and not connection.client.closing:
-                return None, ""
             text = f"{candidate.host} refused STARTTLS: {answer}"
-            return Troubled(own(Own.TLS_FAILED, text, Phase.STARTTLS), candidate.host), ""
-        cipher = await self._handshake(connection, candidate)
-        if cipher is None or connection.over:
-            text = f"the TLS handshake with {candidate.host} failed: {connection.why or 'closed'}"
-            return Troubled(own(Own.TLS_FAILED, text, Phase.STARTTLS), candidate.host), ""
+            if may_clear and not connection.client.closing:
+                self._failed(candidate, Result.NO_STARTTLS, text)
+                return "", None
+            return "", self._untrusted(candidate, Own.TLS_FAILED, text, Result.NO_STARTTLS)
+        dane = self._hosts[candidate.host].dane
+        done = await self._handshake.shake(connection, candidate.host, candidate.address, way, dane)
+        if isinstance(done, Unsecured):
+            text = f"the TLS handshake with {candidate.host} failed: {done.why}"
+            if done.identity:
+                text = f"the certificate of {candidate.host} is not what {self._asked[candidate.host].policy} asks for: {done.why}"
+            return "", self._untrusted(candidate, Own.TLS_UNTRUSTED if done.identity else Own.TLS_FAILED, text, done.result)
         trouble = await self._hello(connection, candidate)
         if trouble is not None and _rule(trouble) == Own.LOST.value:
             # TLS 1.3: a server that does not like our handshake may say so, or leave, only when ours is done.
             text = f"{candidate.host} left after the TLS handshake: {connection.why}"
-            trouble = Troubled(own(Own.TLS_FAILED, text, Phase.STARTTLS), candidate.host)
-        return trouble, cipher
-
-    async def _handshake(self, connection: Connection, candidate: Candidate) -> str | None:
-        """Change to TLS. None: it failed, and `connection.why` says how."""
-        plain = connection.transport
-        if plain is None:
-            return None
-        # SNI is a host name (RFC 6066 section 3): none for an address.
-        name = None if candidate.host == candidate.address else candidate.host
-        try:
-            async with asyncio.timeout(self._sending.command_timeout):
-                secure = await asyncio.get_running_loop().start_tls(plain, connection, self._network.tls, server_hostname=name)
-        except (OSError, ValueError, RuntimeError, TypeError, EOFError) as error:  # ssl.SSLError is an OSError
-            connection.why = _said(error)
-            plain.abort()
-            connection.give_up()  # a transport that dies in the handshake may not say so
-            return None
-        if secure is None:
-            connection.why = "closed"
-            return None
-        connection.upgraded(secure)
-        tls: ssl.SSLObject | None = secure.get_extra_info("ssl_object")
-        cipher = tls.cipher() if tls is not None else None
-        return f"{tls.version()} {cipher[0]}" if tls is not None and cipher is not None else "TLS"
+            trouble = self._untrusted(candidate, Own.TLS_FAILED, text, Result.VALIDATION)
+        return done.cipher, trouble
 
     async def _reply(self, connection: Connection, candidate: Candidate) -> Reply | Troubled:
         """The reply to what was said last."""

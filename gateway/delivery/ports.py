@@ -5,7 +5,7 @@ Only shapes, so that delivery does not import the core and works without keys; t
 
 from typing import Protocol
 
-from gateway.calls import Assignment, Closed, Handout, Settle
+from gateway.calls import Assignment, Closed, Handout, Settle, TlsFacts
 from gateway.compose.composer import Composed, Unsendable
 from mail.outcome import Verdict
 
@@ -41,6 +41,9 @@ class SessionObserver(Protocol):
 
     def unconnected(self, source: str, provider: str, trouble: Verdict) -> None:
         """No connection could be made or used."""
+
+    def secured(self, provider: str, facts: TlsFacts) -> None:
+        """Something was asked of a connection's TLS, and this came of it."""
 
     def no_overlap(self, host: str, why: str) -> None:
         """For a day no envelope follows a final dot to this host."""

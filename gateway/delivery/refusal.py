@@ -6,6 +6,7 @@ In words, in the order of the rows, first match wins:
 - rate-limited or ip-reputation, 4xx: retried when the lane allows; no step of the retry schedule is used up.
 - ip-reputation or rate-limited, 5xx: another source, at most twice, then failed with fault sender-ip.
 - recipient's fault, 5xx: failed; suppression as policy says. 4xx: retried; at its end `expired` and a soft count.
+- tls, where the message itself demands it (REQUIRETLS, the content's fault) 5xx: failed.
 - auth-failed, domain-reputation, sender-rejected, content, policy 5xx: failed, counted by the breaker.
 - network, tls, receiver or config: the next MX was tried already; retried.
 - a loop, a route that cannot be or a message too large: failed when permanent.
@@ -60,6 +61,7 @@ TABLE: tuple[Row, ...] = (
     Row("recipient-5xx", Action.FAIL, permanent=True, faults=frozenset({Fault.RECIPIENT})),
     Row("recipient-4xx", Action.RETRY, permanent=False, faults=frozenset({Fault.RECIPIENT})),
     Row("sender-5xx", Action.FAIL_COUNTED, permanent=True, categories=_SENDER),
+    Row("requiretls-5xx", Action.FAIL, permanent=True, categories=frozenset({Category.TLS}), faults=frozenset({Fault.CONTENT})),
     Row("sender-domain-5xx", Action.FAIL_COUNTED, permanent=True, faults=frozenset({Fault.SENDER_DOMAIN, Fault.CONTENT})),
     Row("unroutable-5xx", Action.FAIL, permanent=True, categories=frozenset({Category.ROUTING, Category.LOOP})),
     Row("too-large-5xx", Action.FAIL, permanent=True, categories=frozenset({Category.MESSAGE_TOO_LARGE})),

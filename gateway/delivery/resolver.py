@@ -5,15 +5,19 @@ a TTL is kept within a floor and a ceiling, a missing name at most `negative_ttl
 up to `stale` after its end; trouble is remembered for a short time, so that a dead server is not asked for every message; at most
 `CONCURRENT` questions are on the way at once. A lookup never raises: trouble is a value and says why.
 
-Does not: validate DNSSEC, follow MX or decide what an answer means for mail (`gateway.delivery.route`).
+Does not validate DNSSEC: `secure` repeats what the name servers say (the AD bit), and only where the configuration trusts them to have
+validated; a bogus answer comes as trouble. Trouble is never covered by an old TLSA answer: there, an old answer could be a forger's wish.
+Does not follow MX or decide what an answer means for mail (`gateway.delivery.route`).
 """
 
 import asyncio
+import ipaddress
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.nameserver
@@ -23,6 +27,7 @@ import msgspec
 
 from config.sending import Dns
 from gateway.delivery.addresses import address_in, endpoint
+from gateway.delivery.security.dane import Tlsa
 from mail.address import normalise_domain
 
 CONCURRENT: Final = 200
@@ -44,6 +49,17 @@ class Records(msgspec.Struct, frozen=True, gc=False):
 
     mx: tuple[Mx, ...] = ()
     addresses: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    tlsa: tuple[Tlsa, ...] = ()
+    secure: bool = False
+    """The name servers validated it (RFC 4035 section 3.2.3), and are trusted to."""
+    canonical: str = ""
+    """The name that has the records, in normal form, where it is an alias of that."""
+
+    @property
+    def empty(self) -> bool:
+        """The name exists, and has no such record."""
+        return not (self.mx or self.addresses or self.texts or self.tlsa)
 
 
 class Missing(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +100,7 @@ def _ignore(result: str) -> None:
 
 
 class Resolver:
-    """MX, A and AAAA by name. `clock` gives Unix seconds; `observe` hears hit, joined, asked, stale or trouble."""
+    """Records by name and type. `clock` gives Unix seconds; `observe` hears hit, joined, asked, stale or trouble."""
 
     def __init__(self, settings: Dns, clock: Callable[[], float], observe: Callable[[str], None] = _ignore) -> None:
         self._settings = settings
@@ -94,6 +110,7 @@ class Resolver:
         self._flying: dict[Question, asyncio.Task[Found]] = {}
         self._places = asyncio.Semaphore(CONCURRENT)
         self._servers = _resolver(settings)
+        self._validating = _validating(settings, self._servers)
 
     @property
     def fullness(self) -> tuple[int, int]:
@@ -106,9 +123,16 @@ class Resolver:
         return len(self._flying)
 
     def reconfigure(self, settings: Dns) -> None:
-        """Ask as `settings` says from now on; what is known stays."""
+        """Ask as `settings` says from now on; what is known stays, unless it is of servers that are no longer believed."""
         self._settings = settings
         self._servers = _resolver(settings)
+        believed, self._validating = self._validating, _validating(settings, self._servers)
+        if believed != self._validating:
+            self.forget()
+
+    def forget(self) -> None:
+        """Ask everything anew."""
+        self._entries.clear()
 
     async def mx(self, name: str) -> Found:
         """MX records of `name`, in order of preference."""
@@ -118,8 +142,21 @@ class Resolver:
         """A records of `name`, or AAAA records with `six`."""
         return await self.lookup(name, "AAAA" if six else "A")
 
+    @property
+    def validating(self) -> bool:
+        """Whether answers can be `secure` at all."""
+        return self._validating
+
+    async def texts(self, name: str) -> Found:
+        """TXT records of `name`, the strings of each joined."""
+        return await self.lookup(name, "TXT")
+
+    async def tlsa(self, host: str, port: int = 25) -> Found:
+        """TLSA records of the TCP service at `port` of `host` (RFC 6698 section 3)."""
+        return await self.lookup(f"_{port}._tcp.{host}", "TLSA")
+
     async def lookup(self, name: str, kind: str) -> Found:
-        """The answer about `name` (normal form) of type `kind` (MX, A or AAAA)."""
+        """The answer about `name` (normal form) of type `kind` (MX, A, AAAA, TXT or TLSA)."""
         question = (name, kind)
         entry = self._entries.get(question)
         now = self._clock()
@@ -153,14 +190,15 @@ class Resolver:
         """Remember `answer`; trouble gives way to an old answer that is not too old."""
         now = self._clock()
         old = self._entries.get(question)
-        if isinstance(answer, Trouble) and old is not None and not isinstance(old.answer, Trouble) and now < old.stale_until:
+        usable = old is not None and not isinstance(old.answer, Trouble) and now < old.stale_until and question[1] != "TLSA"
+        if isinstance(answer, Trouble) and old is not None and usable:
             self._observe("stale")
             old.retry = now + TROUBLE_TTL
             return Found(old.answer, old.retry)
         if isinstance(answer, Trouble):
             self._observe("trouble")
             until, stale = now + TROUBLE_TTL, 0.0
-        elif isinstance(answer, Missing) or not (answer.mx or answer.addresses):
+        elif isinstance(answer, Missing) or answer.empty:
             until = now + min(max(ttl, SHORTEST_TTL), self._settings.negative_ttl)
             stale = until + self._settings.stale
         else:
@@ -186,9 +224,27 @@ class Resolver:
         rrset = found.rrset
         records = list(rrset)[:MAX_RECORDS] if rrset is not None else []
         ttl = float(found.chaining_result.minimum_ttl)
-        if kind == "MX":
-            return Records(mx=tuple(sorted({mx for record in records if (mx := _mx(record)) is not None}))), ttl
-        return Records(addresses=tuple(sorted(text for record in records if (text := address_in(record.address))))), ttl
+        secure = self._validating and bool(found.response.flags & dns.flags.AD)
+        return _records(kind, records, secure, _canonical(name, found.canonical_name)), ttl
+
+
+def _records(kind: str, records: list[Any], secure: bool, canonical: str) -> Records:
+    """The records of an answer in their smallest form."""
+    match kind:
+        case "MX":
+            return Records(mx=tuple(sorted({mx for record in records if (mx := _mx(record)) is not None})), secure=secure)
+        case "TXT":
+            return Records(texts=tuple(sorted(b"".join(record.strings).decode("utf-8", "replace") for record in records)), secure=secure)
+        case "TLSA":
+            return Records(tlsa=tuple(sorted(Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in records)), secure=secure)
+    found = tuple(sorted(text for record in records if (text := address_in(record.address))))
+    return Records(addresses=found, secure=secure, canonical=canonical)
+
+
+def _canonical(asked: str, found: dns.name.Name) -> str:
+    """The name that has the records in normal form, or "" when it is the one that was asked for."""
+    name = normalise_domain(found.to_text(omit_final_dot=True)) or ""
+    return "" if name == asked else name
 
 
 def _mx(record: object) -> Mx | None:
@@ -234,4 +290,14 @@ def _resolver(settings: Dns) -> dns.asyncresolver.Resolver:
     servers.timeout = min(2.0, max(settings.timeout / 3, 0.05))
     servers.lifetime = settings.timeout
     servers.cache = None
+    # RFC 6840 section 5.7: AD in a question asks for AD in the answer, without the weight of signatures.
+    servers.set_flags(dns.flags.RD | dns.flags.AD)
     return servers
+
+
+def _validating(settings: Dns, servers: dns.asyncresolver.Resolver) -> bool:
+    """Whether the AD bit is believed. RFC 7672 section 2.2: only over a path nobody else can write to, so by itself only on loopback."""
+    if settings.validating != "auto":
+        return settings.validating == "yes"
+    found = [server if isinstance(server, str) else getattr(server, "address", "") for server in servers.nameservers]
+    return bool(found) and all((text := address_in(address)) is not None and ipaddress.ip_address(text).is_loopback for address in found)

@@ -2,7 +2,8 @@
 
 Promises: `route` never raises and always ends (the resolver's time limits); `cached` and `by_key` are dictionary lookups. Routes with
 the same key are one object, so a hundred thousand domains at one operator cost one route. The memory has the bound of the DNS
-cache. An old route stays useful by its key: asking for it starts, beside, one refresh.
+cache. An old route stays useful by its key: asking for it starts, beside, one refresh. What a domain publishes about TLS is part of the key
+(`gateway.delivery.security.demand`), so a connection never serves a domain whose policy it does not satisfy.
 
 Does not connect, and does not choose a source. What an MX of ours, a private address or a null MX leads to stands in
 `gateway.delivery.attempt.OWN_WORDS`.
@@ -20,6 +21,12 @@ from gateway.delivery import addresses
 from gateway.delivery.attempt import Own, own
 from gateway.delivery.providers import ProviderTable
 from gateway.delivery.resolver import TROUBLE_TTL, Found, Missing, Mx, Records, Resolver, Trouble
+from gateway.delivery.security.dane import Dane
+from gateway.delivery.security.demand import tag, undemanded
+from gateway.delivery.security.guard import Guard
+from gateway.delivery.security.levels import Demand, Security
+from gateway.delivery.security.sts_policies import StsPolicies
+from gateway.delivery.security.sts_policy import Mode
 from mail.address import normalise_domain
 from mail.outcome import Outcome, Phase
 
@@ -36,10 +43,13 @@ class Host(msgspec.Struct, frozen=True, gc=False):
     name: str
     addresses: tuple[str, ...]
     preference: int = 0
+    dane: Dane | None = None
+    """What DANE asks of it, where the domain's MX is secure."""
 
 
 class Route(msgspec.Struct, frozen=True, gc=False, tag="route"):
-    """Where mail for some domains goes. `key` is stable: MX host set, or `static:host:port` and the TLS wanted, if not opportunistic."""
+    """Where mail for some domains goes. `key` is stable: the MX host set and what is published about TLS there, or `static:host:port` and
+    the TLS wanted, if not opportunistic."""
 
     key: str
     provider: str
@@ -48,6 +58,12 @@ class Route(msgspec.Struct, frozen=True, gc=False, tag="route"):
     tls: RouteTls = RouteTls.OPPORTUNISTIC
     loopback_ok: bool = False
     """The operator's own choice of next hop: any address will do."""
+    security: Security | None = None
+    """What the domains publish about TLS, if anything."""
+    demand: Demand = Demand.NOTHING
+    """What the mail demands beside."""
+    proven: bool = False
+    """DNSSEC, MTA-STS or the operator says that these hosts serve the domain (RFC 8689 section 4.2.1)."""
 
 
 class Unroutable(msgspec.Struct, frozen=True, gc=False, tag="unroutable"):
@@ -65,9 +81,11 @@ class _Known(msgspec.Struct, gc=False):
 
 
 class Router:
-    """Routes by domain. `hostname` is our own name; `clock` gives Unix seconds."""
+    """Routes by domain. `hostname` is our own name; `clock` gives Unix seconds; without `policies` nobody asks for MTA-STS."""
 
-    def __init__(self, settings: Settings, resolver: Resolver, hostname: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, resolver: Resolver, hostname: str, clock: Callable[[], float], policies: StsPolicies | None = None
+    ) -> None:
         self._resolver = resolver
         self._clock = clock
         self._hostname = normalise_domain(hostname) or hostname
@@ -75,6 +93,10 @@ class Router:
         self._routes: dict[str, tuple[Route, str, float]] = {}
         """By key: the route, a domain that leads to it, and until when it is fresh."""
         self._refreshing: dict[str, asyncio.Task[Routing]] = {}
+        self._guard = Guard(settings.sending.tls, resolver, policies, settings.dns.port)
+        self.guarded: dict[str, str] = dict.fromkeys(self._guard.domains(), "")
+        """Domains that publish something, and the key of their route; "" until it is asked for. Mail that is queued under another key
+        was routed before that was known, and is routed anew."""
         self.reconfigure(settings)
 
     def reconfigure(self, settings: Settings) -> None:
@@ -84,6 +106,7 @@ class Router:
         self._own = addresses.own_addresses(settings)
         self._statics = {_pattern(route.domain): route for route in reversed(settings.route)}
         self._six = any(source.address6 for source in settings.source)
+        self._guard.reconfigure(settings.sending.tls, settings.dns.port)
         self._known.clear()
 
     @property
@@ -98,13 +121,22 @@ class Router:
 
     def by_key(self, key: str) -> Route | None:
         """The last known route with `key`. When it is old, one refresh starts beside (on a running event loop)."""
-        found = self._routes.get(key)
+        key, demand = undemanded(key)
+        found = self._routes.get(key) or self._routes.get(f"{key}+")
         if found is None:
             return None
         route, domain, until = found
         if self._clock() >= until:
             self.prefetch(domain)
-        return route
+        return route if demand is Demand.NOTHING else msgspec.structs.replace(route, demand=demand)
+
+    async def armed(self, route: Route) -> Route:
+        """`route` with the DANE records of its hosts as they are now. For who is about to connect."""
+        if route.security is None or not route.security.dane:
+            return route
+        found = await self._guard.again([(host.name, host.dane) for host in route.hosts])
+        hosts = tuple(msgspec.structs.replace(host, dane=found.get(host.name)) for host in route.hosts)
+        return msgspec.structs.replace(route, hosts=hosts)
 
     def prefetch(self, domain: str) -> None:
         """Start to find the route of `domain`, if it is not known and not too many are being looked for."""
@@ -137,11 +169,16 @@ class Router:
     def _keep(self, domain: str, routing: Routing, until: float) -> Routing:
         until = max(until, self._clock() + 1.0)
         if isinstance(routing, Route):
-            before = self._routes.pop(routing.key, None)
+            name = f"{routing.key}+" if routing.proven else routing.key
+            before = self._routes.pop(name, None)
             if before is not None and before[0] == routing:
                 routing = before[0]
-            self._routes[routing.key] = (routing, domain, until)
+            self._routes[name] = (routing, domain, until)
             self._bound(self._routes)
+            self.guarded.pop(domain, None)
+            if routing.security is not None:
+                self.guarded[domain] = routing.key
+                self._bound(self.guarded)
         self._known.pop(domain, None)
         self._known[domain] = _Known(routing, until)
         self._bound(self._known)
@@ -190,7 +227,7 @@ class Router:
         tls = static.tls if static.tls is not None else self._provider(static.provider).tls
         # Connections are shared by all mail with the same key: mail that needs TLS must not find one without.
         key = f"static:{name}:{static.port}" + ("" if tls is RouteTls.OPPORTUNISTIC else f":{tls}")
-        return Route(key, static.provider, (Host(name, found),), static.port, tls, loopback_ok=True), until
+        return Route(key, static.provider, (Host(name, found),), static.port, tls, loopback_ok=True, proven=True), until
 
     def _provider(self, name: str) -> Provider:
         return self._providers.named(name) or self._settings.default_provider
@@ -208,14 +245,14 @@ class Router:
                 pass
         if not records:
             # RFC 5321 section 5.1: no MX, so the domain is its own with preference 0.
-            return await self._hosts_route(domain, (Mx(0, domain),), found.until, implicit=True)
+            return await self._hosts_route(domain, (Mx(0, domain),), found.until, found.answer.secure, implicit=True)
         if all(not record.host for record in records):
             return self._no(Own.NULL_MX, f"the domain {domain} accepts no mail (null MX)", found.until)
         records = tuple(record for record in records if record.host)  # RFC 7505 section 3: a null MX among others says nothing
         preferred = self._before_ourselves(records)
         if not preferred:
             return self._no(Own.LOOP, f"mail for {domain} loops back to ourselves: the best MX is {self._hostname}", found.until)
-        return await self._hosts_route(domain, preferred[:MAX_HOSTS], found.until)
+        return await self._hosts_route(domain, preferred[:MAX_HOSTS], found.until, found.answer.secure)
 
     def _before_ourselves(self, records: tuple[Mx, ...]) -> tuple[Mx, ...]:
         """Each host once, and only those preferred to ourselves where we are in the list (RFC 5321 section 5.1)."""
@@ -224,7 +261,9 @@ class Router:
         ours = [record.preference for record in records if record.host == self._hostname]
         return tuple(record for record in records if record.preference < min(ours)) if ours else records
 
-    async def _hosts_route(self, domain: str, records: tuple[Mx, ...], until: float, implicit: bool = False) -> tuple[Routing, float]:
+    async def _hosts_route(
+        self, domain: str, records: tuple[Mx, ...], until: float, secure: bool, implicit: bool = False
+    ) -> tuple[Routing, float]:
         answers = await asyncio.gather(*(self._addresses(record.host) for record in records))
         hosts: list[Host] = []
         troubles: list[str] = []
@@ -251,7 +290,8 @@ class Router:
             hosts = [host for host in hosts if host.preference < min(looped)]
         if hosts:
             # An address that could not be found out now is asked for again soon.
-            return self._made(domain, hosts), min(until, self._clock() + TROUBLE_TTL) if troubles else until
+            until = min(until, self._clock() + TROUBLE_TTL) if troubles else until
+            return await self._secured(domain, self._made(domain, hosts), until, secure)
         if looped:
             return self._no(Own.LOOP, f"mail for {domain} loops back to ourselves", until)
         if troubles:
@@ -278,6 +318,18 @@ class Router:
             trouble = trouble or six.answer.why
         usable = (*found, *more) if self._six else found
         return usable[:MAX_ADDRESSES], min(four.until, six.until), trouble, bool(found or more)
+
+    async def _secured(self, domain: str, route: Route, until: float, mx_secure: bool) -> tuple[Routing, float]:
+        """`route` with what is published about TLS; `mx_secure`: DNSSEC vouches for the answer that named the hosts."""
+        names = [host.name for host in route.hosts]
+        found = await self._guard.look(domain, names, mx_secure)
+        security = found.security
+        if security is None:
+            return (msgspec.structs.replace(route, proven=True) if mx_secure else route), until
+        hosts = tuple(msgspec.structs.replace(host, dane=found.dane.get(host.name)) for host in route.hosts)
+        proven = mx_secure or security.mode is not Mode.NONE
+        key = route.key + tag(security, names)
+        return msgspec.structs.replace(route, key=key, hosts=hosts, security=security, proven=proven), min(until, found.until)
 
     def _made(self, domain: str, hosts: list[Host]) -> Route:
         """The route by `hosts`, with its provider."""

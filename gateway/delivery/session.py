@@ -66,8 +66,10 @@ async def run_session(
     closed = Closed(permit.id)
     try:
         opened = await Opener(lane, route, source, provider, settings.sending, network, signal).open()
+        if opened.security is not None:
+            observe.secured(lane.provider, opened.security)
         if isinstance(opened, Troubled):
-            closed = Closed(permit.id, opened.outcome, opened.host)
+            closed = Closed(permit.id, opened.outcome, opened.host, opened.security)
             if not isinstance(opened.outcome, Delivered):
                 observe.unconnected(lane.source, lane.provider, opened.outcome.verdict)
             return
@@ -247,8 +249,16 @@ class Session:
 
     def _begin(self, job: Job) -> bytes:
         job.started = self._clock()
+        assignment = job.assignment
         return self._client.begin(
-            job.number, job.assignment.return_path, job.recipient, size=job.size, eight_bit=job.eight_bit, utf8=job.utf8, dsn=job.dsn
+            job.number,
+            assignment.return_path,
+            job.recipient,
+            size=job.size,
+            eight_bit=job.eight_bit,
+            utf8=job.utf8,
+            dsn=job.dsn,
+            requiretls=assignment.message.requiretls,
         )
 
     # The end

@@ -4,6 +4,7 @@ Connections are counted here and nowhere else. A source whose address this machi
 its gauge stays at 1 until a connection from that source is made again (or a reload changes the sources).
 """
 
+from gateway.calls import TlsFacts
 from gateway.delivery.attempt import Own
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
@@ -31,6 +32,10 @@ class SessionWatcher:
             self._missing.add(source)
             self._metrics.source_missing(source, True)
             log.source_missing(source, trouble.reply.text)
+
+    def secured(self, provider: str, facts: TlsFacts) -> None:
+        """Something was asked of a connection's TLS, and this came of it."""
+        self._metrics.secured(provider, facts)
 
     def no_overlap(self, host: str, why: str) -> None:
         """A host lost count when an envelope followed the final dot."""

@@ -23,7 +23,7 @@ from gateway.smtp.sasl import Credentials
 from gateway.spool.port import SpoolError
 from mail.address import Address
 from mail.identity import to_text
-from mail.message import Facts, facts
+from mail.message import Facts, Header, facts
 from mail.reply import Reply
 
 if TYPE_CHECKING:
@@ -246,6 +246,8 @@ class SubmissionSession:
             ret=command.ret,
             envid=command.envid,
             labels=labelled.labels,
+            requiretls=command.requiretls,
+            tls_relaxed=b"tls-required" in found.header.first and _relaxed(found.header),
         )
 
     def _needs_utf8(self, command: MailCommand, found: Facts) -> bool:
@@ -300,6 +302,11 @@ class SubmissionSession:
     def _login_refused(self, tried: str, reply: Reply, reason: str) -> Reply:
         self._door.observe.refused(self._listener.name, self._client, tried, "AUTH", reason, reply)
         return reply
+
+
+def _relaxed(header: Header) -> bool:
+    """Whether `TLS-Required: No` is said (RFC 8689 section 5); anything else in the field means nothing."""
+    return (header.value(b"tls-required") or b"").lower() == b"no"
 
 
 def _protocol(esmtp: bool, smtputf8: bool, tls: bool, logged_in: bool) -> str:

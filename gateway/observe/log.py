@@ -218,6 +218,10 @@ def attempt(
         "seconds": round(facts.ended - facts.started, 3),
         "age": round(facts.ended - queued_at, 3),
     }
+    if facts.security is not None:
+        fields |= {"tls_policy": facts.security.policy, "tls_result": facts.security.result}
+        if facts.security.failures:
+            fields["tls_failures"] = [f"{one.host} {one.result}: {cut(one.why)}" for one in facts.security.failures]
     if not isinstance(outcome, Delivered):
         verdict = outcome.verdict
         fields |= {"category": verdict.category, "fault": verdict.fault, "rule": verdict.rule, "phase": verdict.phase}
@@ -269,6 +273,21 @@ def campaign_held(*, account: str, campaign: str, provider: str, seconds: float,
 def source_missing(source: str, error: str) -> None:
     """This machine does not have the address of a source; its lanes are suspended."""
     lines.error("source address missing", source=source, error=cut(error))
+
+
+def sts_fetch_failed(domain: str, result: str, why: str) -> None:
+    """The MTA-STS policy of a recipient domain could not be had; an older one stays in force, else its mail goes on as without one."""
+    lines.warning("MTA-STS policy not fetched", domain=domain, result=result, why=cut(why))
+
+
+def tls_note_damaged(why: str) -> None:
+    """What the spool keeps of MTA-STS policies or TLS figures could not be read: it begins anew."""
+    lines.error("notes about TLS are damaged and begin anew", why=cut(why))
+
+
+def tls_reported(domain: str, result: str, why: str) -> None:
+    """A TLS report to a domain was handed to ourselves (sent), posted, or met trouble."""
+    (lines.warning if why else lines.info)("TLS report", domain=domain, result=result, why=cut(why))
 
 
 def no_overlap(host: str, why: str) -> None:

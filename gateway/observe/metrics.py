@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.calls import TlsFacts
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the time at which each series began: twice the page for nothing that anybody asks
 
 OTHER = "other"
@@ -65,6 +67,21 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition("mailwright_delivery_seconds", "histogram", "Time from acceptance to delivery.", ("stream",), _LONG),
     Definition("mailwright_connections_total", "counter", "Connections to next hops, by how they began.", ("source", "provider", "result")),
+    Definition(
+        "mailwright_tls_sessions_total",
+        "counter",
+        "Connections of which more than opportunistic TLS was asked, by what asked (MTA-STS, DANE, REQUIRETLS, the configuration) and how "
+        "they were protected; `failed`: none was made, for want of that.",
+        ("provider", "policy", "result"),
+    ),
+    Definition(
+        "mailwright_tls_failures_total",
+        "counter",
+        "Hosts whose TLS was not as asked, by what asked and result type of RFC 8460.",
+        ("policy", "result"),
+    ),
+    Definition("mailwright_mta_sts_fetches_total", "counter", "MTA-STS policies fetched: ok, or what was wrong.", ("result",)),
+    Definition("mailwright_tls_reports_total", "counter", "TLS reports: sent, posted, unwanted or trouble.", ("result",)),
     Definition(
         "mailwright_source_missing", "gauge", "1 while this machine does not have the address of a source: its lanes rest.", ("source",)
     ),
@@ -257,6 +274,20 @@ class Metrics:
     def connected(self, source: str, provider: str, result: str) -> None:
         """A connection was opened (`plain`, `tls`) or could not be (`failed`)."""
         self._child("mailwright_connections_total", source, self.provider(provider), result).inc()
+
+    def secured(self, provider: str, facts: TlsFacts) -> None:
+        """Something was asked of a connection's TLS, and this came of it."""
+        self._child("mailwright_tls_sessions_total", self.provider(provider), facts.policy, facts.result).inc()
+        for failure in facts.failures:
+            self._child("mailwright_tls_failures_total", facts.policy, failure.result).inc()
+
+    def sts_fetched(self, result: str) -> None:
+        """An MTA-STS policy was fetched (`ok`), or could not be had (a result type of RFC 8460)."""
+        self._child("mailwright_mta_sts_fetches_total", result).inc()
+
+    def tls_reported(self, result: str) -> None:
+        """A TLS report was sent, posted, is unwanted, or met trouble."""
+        self._child("mailwright_tls_reports_total", result).inc()
 
     def source_missing(self, source: str, missing: bool) -> None:
         """This machine does not have a source's address, or has it again."""

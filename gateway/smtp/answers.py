@@ -27,6 +27,7 @@ _CAPABILITY_FLAGS = {
     "STARTTLS": "starttls",
     "ENHANCEDSTATUSCODES": "enhanced",
     "DSN": "dsn",
+    "REQUIRETLS": "requiretls",
 }
 _MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
 
@@ -43,6 +44,7 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False):
     starttls: bool = False
     enhanced: bool = False
     dsn: bool = False
+    requiretls: bool = False
 
 
 class ReplyReader:

@@ -12,10 +12,7 @@ is an event, not an exception. 354 with no accepted recipient is answered with a
 Does not: open, encrypt, time or close anything, or decide what a refusal means. It does not check who writes when: a caller that begins a
 third transaction gets an AssertionError.
 
-DATA and not BDAT is how sessions send. With the next envelope right behind the final dot, DATA too costs one round trip and one write a
-message, and BDAT would widen the window of doubt: its content leaves before the recipient is accepted, so a connection lost at any time
-leaves the message Unsure, and a second message on the wire could not be taken back. `begin_chunked` is there for measurement and for
-next hops that take DATA badly.
+DATA and not BDAT is how sessions send (decision 0011). `begin_chunked` is there for measurement and for next hops that take DATA badly.
 """
 
 import enum
@@ -24,7 +21,7 @@ from collections import deque
 import msgspec
 
 from gateway.smtp.answers import Capabilities, ReplyReader, capabilities_of
-from gateway.smtp.envelope import NO_DSN, envelope
+from gateway.smtp.envelope import NO_DSN, Dsn, EnvelopeLines, envelope
 from mail.outcome import Phase
 from mail.reply import Reply
 
@@ -175,13 +172,14 @@ class Client:
         size: int = 0,
         eight_bit: bool = False,
         utf8: bool = False,
-        dsn: tuple[str, str] = NO_DSN,
+        dsn: Dsn = NO_DSN,
+        requiretls: bool = False,
     ) -> bytes:
         """Begin transaction `number`. The bytes are the whole group where the peer has PIPELINING, else its first command.
 
         Parameters that the peer did not offer are left out; it is for the caller to have made the message fit.
         """
-        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8, dsn)
+        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8, dsn, requiretls)
         transaction = self._start(number)
         if self.capabilities.pipelining:
             reset = b"RSET\r\n" if self._take_reset(transaction) else b""
@@ -205,7 +203,7 @@ class Client:
         offers = self.capabilities
         assert offers.chunking
         assert offers.pipelining
-        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8, NO_DSN)
+        mail, rcpt = self._envelope(sender, recipient, size, eight_bit, utf8, NO_DSN, False)
         transaction = self._start(number)
         transaction.sent = True
         reset = b"RSET\r\n" if self._take_reset(transaction) else b""
@@ -265,10 +263,10 @@ class Client:
         self._outstanding.append((verb, None))
         return line
 
-    def _envelope(self, sender: str, recipient: str, size: int, eight_bit: bool, utf8: bool, dsn: tuple[str, str]) -> tuple[bytes, bytes]:
+    def _envelope(self, sender: str, recipient: str, size: int, eight_bit: bool, utf8: bool, dsn: Dsn, requiretls: bool) -> EnvelopeLines:
         has = self.capabilities
         size, dsn = size if has.size is not None else 0, dsn if has.dsn else NO_DSN
-        return envelope(sender, recipient, size, eight_bit and has.eight_bit, utf8 and has.smtputf8, dsn)
+        return envelope(sender, recipient, size, eight_bit and has.eight_bit, utf8 and has.smtputf8, dsn, requiretls and has.requiretls)
 
     def _start(self, number: int) -> _Transaction:
         assert self.may_begin

@@ -204,6 +204,7 @@ _EXTENSIONS: tuple[Callable[[ServerOptions], str], ...] = (
     lambda options: "ENHANCEDSTATUSCODES",
     lambda options: f"LIMITS {options.limits}" if options.limits else "",  # RFC 9422 section 3
     lambda options: "STARTTLS" if options.tls_available and not options.tls_active else "",
+    lambda options: "REQUIRETLS" if options.tls_active else "",  # RFC 8689 section 2
     lambda options: f"AUTH {' '.join(sasl.MECHANISMS)}" if options.auth_offered and options.auth_allowed else "",
 )
 """The lines of EHLO's answer, one function each; "" where an extension does not hold now."""

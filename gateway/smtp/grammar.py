@@ -45,6 +45,8 @@ class MailCommand(msgspec.Struct, frozen=True, gc=False):
     """RET (RFC 3461 section 4.3): FULL, HDRS or ""."""
     envid: str = ""
     """ENVID (RFC 3461 section 4.4), in xtext."""
+    requiretls: bool = False
+    """REQUIRETLS (RFC 8689)."""
 
 
 class HelloCommand(msgspec.Struct, frozen=True, gc=False):
@@ -257,12 +259,12 @@ def _recipient_parameters(address: Address, tail: bytes, smtputf8: bool) -> Reci
 
 
 def _mail_parameters(sender: Address, tail: bytes) -> MailCommand | Malformed:
-    """MAIL with its parameters: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), AUTH (RFC 4954 section 5,
-    read and dropped)."""
+    """MAIL with its parameters: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), REQUIRETLS (RFC
+    8689), AUTH (RFC 4954 section 5, read and dropped)."""
     found = _parameters(tail)
     if isinstance(found, Malformed):
         return found
-    size, eight_bit, smtputf8 = 0, False, False
+    size, eight_bit, smtputf8, requiretls = 0, False, False, False
     ret: str | None = ""
     envid: str | None = ""
     for keyword, value in found.items():
@@ -283,10 +285,14 @@ def _mail_parameters(sender: Address, tail: bytes) -> MailCommand | Malformed:
             ret = dsn.ret(value)
         elif keyword == "ENVID":
             envid = dsn.envid(value)
+        elif keyword == "REQUIRETLS":
+            if value is not None:
+                return BAD_PARAMETER
+            requiretls = True
         elif keyword != "AUTH" or value is None:
             return UNKNOWN_PARAMETER
     if not smtputf8 and not sender.text.isascii():
         return NOT_ASCII
     if ret is None or envid is None:
         return BAD_RET if ret is None else BAD_ENVID
-    return MailCommand(sender, size, eight_bit, smtputf8, ret, envid)
+    return MailCommand(sender, size, eight_bit, smtputf8, ret, envid, requiretls)

@@ -262,6 +262,9 @@ class ServerConnection(Dialogue):
         if isinstance(command, Malformed):
             self._error(command.reply)
             return None
+        if command.requiretls and not self.options.tls_active:  # RFC 8689 section 4.1: it is offered under TLS only
+            self._error(grammar.UNKNOWN_PARAMETER.reply)
+            return None
         if command.size > self.options.message_size:  # RFC 1870 section 6.1
             self._error(replies.TOO_LARGE)
             return None

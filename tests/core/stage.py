@@ -43,6 +43,7 @@ class Routes:
         self.told: dict[str, Routing] = {}
         self.slow = False
         self.asked: list[str] = []
+        self.guarded: dict[str, str] = {}
 
     def _routing(self, domain: str) -> Routing:
         return self.told.get(domain) or Route(f"mx.{domain}", domain, (Host(f"mx.{domain}", ("192.0.2.1",)),))

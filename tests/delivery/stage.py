@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from config.sending import Provider, RouteTls, Sending, Source
 from config.settings import Settings
-from gateway.calls import Assignment, Closed, Handout, Lane, Message, Opening, Permit, Settle, Settlement, Wait
+from gateway.calls import Assignment, Closed, Handout, Lane, Message, Opening, Permit, Settle, Settlement, TlsFacts, Wait
 from gateway.compose.composer import Composed, Unsendable
 from gateway.delivery.network import Network
 from gateway.delivery.route import Host, Route
@@ -117,6 +117,7 @@ class PlainComposer:
 class Watcher:
     def __init__(self) -> None:
         self.results: list[str] = []
+        self.security: list[TlsFacts] = []
         self.lost_count: list[str] = []
         self.one_by_one: list[str] = []
         self.errors: list[BaseException] = []
@@ -126,6 +127,9 @@ class Watcher:
 
     def unconnected(self, source: str, provider: str, trouble: Verdict) -> None:
         self.results.append(trouble.category.value)
+
+    def secured(self, provider: str, facts: TlsFacts) -> None:
+        self.security.append(facts)
 
     def no_overlap(self, host: str, why: str) -> None:
         self.lost_count.append(host)

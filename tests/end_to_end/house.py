@@ -10,6 +10,7 @@ import json
 import os
 import smtplib
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,6 +126,11 @@ class House(GatewayProcess):
         """Log lines with this event."""
         return [line for line in self.log_lines() if line["event"] == event]
 
+    def metrics(self) -> str:
+        """The page of metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
     def complaints(self) -> list[str]:
         """Whatever in the log is not one of ours (a traceback), or speaks of a bug."""
         lines = (self.folder / "log").read_bytes().splitlines()
@@ -133,8 +139,15 @@ class House(GatewayProcess):
 
 @contextlib.contextmanager
 def internet(providers: list[Mailboxes], names: list[Name] | None = None) -> Iterator[tuple[Sandbox, SandboxAddresses]]:
-    """The fake Internet, running."""
-    sandbox = Sandbox(Scenario(provider=providers, name=names or []))
+    """The fake Internet of these providers, running."""
+    with internet_of(Scenario(provider=providers, name=names or [])) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def internet_of(scenario: Scenario) -> Iterator[tuple[Sandbox, SandboxAddresses]]:
+    """The fake Internet of a scenario, running."""
+    sandbox = Sandbox(scenario)
     addresses = asyncio.run(sandbox.start())
     try:
         yield sandbox, addresses
