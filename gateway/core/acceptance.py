@@ -123,9 +123,10 @@ class Acceptor:
         except SpoolError:
             return BROKEN
         wishes = dict(zip(submission.recipients, submission.wishes, strict=True)) if submission.wishes else None
-        deliveries = [self._delivery(message, recipient, stream, now, wishes) for recipient in wanted]
-        events += [self._accepted_event(message, delivery, now) for delivery in deliveries]
-        expires = max(now, not_before(message)) + stream.retry.lifetime
+        begins = now if message.labels is None else max(now, not_before(message))
+        deliveries = [self._delivery(message, recipient, stream, now, begins, wishes) for recipient in wanted]
+        events += [self._accepted_event(message, delivery, now, begins) for delivery in deliveries]
+        expires = begins + stream.retry.lifetime
         if submission.deadline:
             expires = min(expires, submission.deadline)
         acceptance = Acceptance(message, submission.content, expires, deliveries, events, submission.key, submission.body, told)
@@ -233,13 +234,13 @@ class Acceptor:
         return wanted, events
 
     def _delivery(
-        self, message: Message, recipient: Address, stream: Stream, now: float, wishes: dict[Address, Wish] | None
+        self, message: Message, recipient: Address, stream: Stream, now: float, begins: float, wishes: dict[Address, Wish] | None
     ) -> NewDelivery:
+        """`begins`: when it may be tried first."""
         identity = self._identities.next(now)
         route = self._cached_route(recipient.domain)
         flow = UNROUTED
         leased = False
-        begins = max(now, not_before(message))
         if route is not None:
             flow = self._flows.number(flow_key(message, stream, route))
             leased = begins == now and self._windows.reserve(flow, message.size)
@@ -273,10 +274,9 @@ class Acceptor:
             else:
                 self._windows.waits(delivery.flow)
 
-    def _accepted_event(self, message: Message, delivery: NewDelivery, now: float) -> bytes:
+    def _accepted_event(self, message: Message, delivery: NewDelivery, now: float, begins: float) -> bytes:
         event = told(message, delivery.id, delivery.recipient, EventKind.ACCEPTED, ACCEPTED, now, self._node)
-        begins = not_before(message)
-        return seal(msgspec.structs.replace(event, next_attempt_at=begins) if begins else event)
+        return seal(event if begins == now else msgspec.structs.replace(event, next_attempt_at=begins))
 
 
 def flow_key(message: Message, stream: Stream, route: Route) -> FlowKey:

@@ -211,27 +211,28 @@ class SubmissionSession:
             self._forget()
             return self._refused(event, refusal)
         wishes = [self._wishes.get(key, Wish()) for key in self._recipients] if self._wishes else []
-        labelled = self._labels(account, found)
-        message = self._message(account, command, found, len(content), labelled)
+        now = self._door.clock()
+        labelled = self._labels(account, found, now)
+        message = self._message(account, command, found, len(content), labelled, now)
         key, body = identified(account.name, labelled.key, content, found.header.body_at) if labelled.key else (b"", 0)
         self._submission = Submission(message, list(self._recipients.values()), content, wishes, labelled.deadline, key, body)
         return None
 
-    def _labels(self, account: KnownAccount, found: Facts) -> Labelled:
-        labelled = self._door.labeller.read(found.header, account.stream, self._door.clock())
+    def _labels(self, account: KnownAccount, found: Facts, now: float) -> Labelled:
+        labelled = self._door.labeller.read(found.header, account.stream, now)
         if labelled.unknown:
             self._door.observe.unknown_stream(account.name, labelled.unknown, labelled.stream)
         for ignored in labelled.ignored:
             self._door.observe.label_ignored(account.name, ignored.header, ignored.label, ignored.why)
         return labelled
 
-    def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int, labelled: Labelled) -> Message:
+    def _message(self, account: KnownAccount, command: MailCommand, found: Facts, size: int, labelled: Labelled, now: float) -> Message:
         return Message(
             account=account.name,
             stream=labelled.stream,
             sender=command.sender,
             from_domain=found.from_domains[0] if found.from_domains else "",
-            received_at=self._door.clock(),
+            received_at=now,
             size=size,
             campaign=labelled.campaign,
             message_id=found.message_id,
