@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from gateway.admin.calls import CallError
+from gateway.admin.http.bounds import Refusal
 from gateway.admin.http.desk import Desk
 from gateway.admin.http.keys import Caller
 from gateway.spool.port import SpoolError
@@ -50,6 +51,7 @@ def application(desk: Desk, parts: tuple[Callable[[FastAPI], None], ...]) -> Fas
     app.add_exception_handler(CallError, _bad)
     app.add_exception_handler(SpoolError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Refusal, _told)
     for refused in (HTTPException, 404, 405):  # the numbers are what the router itself says
         app.add_exception_handler(refused, _refused)
 
@@ -65,6 +67,11 @@ def application(desk: Desk, parts: tuple[Callable[[FastAPI], None], ...]) -> Fas
 
 async def _bad(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 400)
+
+
+async def _told(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return JSONResponse({"error": str(error)}, error.status)
 
 
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:

@@ -1,8 +1,8 @@
 """The outermost ring of the API: bodies bounded in size and time, and every failure one JSON object with a sentence.
 
 A body that says it is too large is refused before it is read, one that turns out to be at the first octet too many. A client that stops
-sending is answered 408 after `patience` seconds without a next piece. Nothing passes this ring as an exception: a bug is told to `on_bug`
-and answered 500, so the HTTP server below has nothing to write into a log of its own.
+sending is answered 408 after `patience` seconds without a next piece; one that stops reading is dropped. Nothing passes this ring as an
+exception: a bug is told to `on_bug` and answered 500, so the HTTP server below has nothing to write into a log of its own.
 """
 
 import asyncio
@@ -15,6 +15,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+UNREAD = 4
+"""Times of `patience` that a client may leave an answer unread."""
 
 
 class Refusal(Exception):
@@ -41,25 +45,34 @@ class Bounded:
             return
         begun = False
         refused: list[Refusal] = []
+        gone = asyncio.Event()
 
         async def sending(message: Message) -> None:
             nonlocal begun
-            if refused and not begun:
-                raise refused[0]  # the application made an error of its own out of it
+            if refused:  # the application has made an answer of its own out of it
+                if not begun:
+                    begun = True
+                    await answer(send, refused[0].status, str(refused[0]))
+                return
             begun = True
-            await send(message)
+            async with asyncio.timeout(UNREAD * self._patience):
+                await send(message)
 
         try:
-            await self._inner(scope, self._bounded(scope, receive, refused), sending)
+            await self._inner(scope, self._bounded(scope, receive, refused, gone), sending)
         except Refusal as refusal:
             if not begun:
                 await answer(send, refusal.status, str(refusal))
+        except (TimeoutError, OSError):
+            pass  # a client that is gone, or does not read: the connection ends without the answer's end
         except Exception as bug:
+            if gone.is_set():
+                return  # whoever reads a body is told of its client's end by an exception
             self._on_bug("api", bug)
             if not begun:
                 await answer(send, 500, "the gateway could not carry this out; its log says why")
 
-    def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, refused: list[Refusal]) -> Receive:
+    def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, refused: list[Refusal], gone: asyncio.Event) -> Receive:
         most = self._most(scope["path"])
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if int(declared) > most:  # the server below refuses what is no number
@@ -77,6 +90,8 @@ class Bounded:
                     message = await receive()
             except TimeoutError:
                 raise refuse(408, f"nothing came for {self._patience:g} seconds") from None
+            if message["type"] == "http.disconnect":
+                gone.set()
             if message["type"] == "http.request":
                 got += len(message.get("body", b""))
                 if got > most:

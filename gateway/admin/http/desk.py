@@ -1,6 +1,7 @@
 """What the routes of the API stand on: the console's calls, made in the name of a key."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gateway.admin.calls import CHANGING, Result
@@ -17,7 +18,11 @@ class Desk:
         keys: Keys,
         on_change: Callable[[str, dict[str, Any], str], None],
         on_refused: Callable[[str, str], None],
+        folder: Path = Path(),
+        node: str = "",
     ) -> None:
+        self.folder, self.node = folder, node
+        """The data folder, and the name of this node in events."""
         self.console = console
         self.keys = keys
         self.on_refused = on_refused

@@ -26,7 +26,7 @@ class ApiDoor:
         on_bug: Callable[[str, BaseException], None],
     ) -> None:
         self._api = settings.api
-        self._desk = Desk(console, Keys(settings.api_key), on_change, on_refused)
+        self._desk = Desk(console, Keys(settings.api_key), on_change, on_refused, settings.gateway.data, settings.gateway.node)
         self._on_bug = on_bug
         self._server: ApiServer | None = None
 
@@ -56,13 +56,13 @@ class ApiDoor:
 
     def _application(self) -> Application:
         """What adds routes stands here."""
-        from gateway.admin.http import events, suppression
+        from gateway.admin.http import events, lists, suppression
         from gateway.admin.http.app import application
 
-        return application(self._desk, (suppression.routes, events.routes))
+        return application(self._desk, (suppression.routes, lists.routes, events.routes))
 
     def _most(self, path: str) -> int:
-        return self._api.request_size
+        return self._api.import_size if path.startswith("/v1/import/") else self._api.request_size
 
     async def close(self) -> None:
         """Stop; requests under way get a few seconds."""
