@@ -170,24 +170,25 @@ class EndpointRoad:
 
     async def run(self) -> None:
         """Send what there is, as it comes."""
-        try:
-            while True:
-                last = self._stopping
-                try:
-                    wait = await self._step()
-                except StoreError as error:
-                    wait = self._trouble(str(error))
-                if last and wait:
-                    return
-                if wait:
-                    await self._pause(wait)
-        finally:
-            self._names.shutdown(wait=False, cancel_futures=True)
+        while True:
+            last = self._stopping
+            try:
+                wait = await self._step()
+            except StoreError as error:
+                wait = self._trouble(str(error))
+            if last and wait:
+                return
+            if wait:
+                await self._pause(wait)
 
     def stop(self) -> None:
         """Send what is left while it is taken, then end."""
         self._stopping = True
         self._woken.set()
+
+    def close(self) -> None:
+        """Give up the thread that looks up names, whatever it waits for."""
+        self._names.shutdown(wait=False, cancel_futures=True)
 
     def wake(self) -> None:
         """Try now."""

@@ -10,34 +10,25 @@ which the next call finds out. It never blocks mail: it is called by a task of i
 """
 
 import asyncio
-import datetime
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
 from config.statements import Statement
-from contacts.address import normalise, subject_of
 from contacts.connected import Connected
-from contacts.suppression import MAX_WORD, Added, Change, Removed, change_of
-from mail.event import Event, EventKind, unseal
+from contacts.suppression import Added, Change, Entry, Removed, change_of
+from contacts.tables import argument, change_in, clean, entry_row, event_in, record, statements, time_of
+from mail.event import Event
 
 MOST = 5_000
 """Events in one transaction, rows in one answer."""
 SLICE = 100
 """Events that are prepared in one turn of the loop: about a millisecond."""
 
-_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-_NAME = re.compile(r"^-- name: ([a-z_]+)$", re.MULTILINE)
-_pieces = _NAME.split(resources.files("contacts").joinpath("sql/publish.sql").read_text("utf-8"))[1:]
-SQL = dict(zip(_pieces[::2], _pieces[1::2], strict=True))
+SQL = statements("publish.sql")
 _START = ("0", "")
-_ENDED_SOFT = frozenset({EventKind.EXPIRED, EventKind.BOUNCED})
-_EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0
-"""2000 to 2100: a partition is made for every month that comes, so nonsense must not come."""
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -108,7 +99,7 @@ class PostgresContacts(Connected):
             if len(rows) < min(limit, MOST):
                 early = await connection.fetch(SQL["early"], *max(after, self._ahead, key=_order), min(limit, MOST))
                 self._ahead = (early[-1]["changed"], early[-1]["id"]) if early else self._ahead
-        found = [change for row in (*rows, *early) if (change := _change(row)) is not None]
+        found = [change for row in (*rows, *early) if (change := change_in(row)) is not None]
         return found, ":".join(after) if rows or behind == _START else cursor
 
     async def _of_this_history(self, connection: Any, place: tuple[str, str]) -> tuple[str, str]:
@@ -120,6 +111,13 @@ class PostgresContacts(Connected):
             self._same_history = True
         return place
 
+    async def add_entries(self, entries: Sequence[Entry]) -> None:
+        """Rows for entries that are no events themselves: those of an import. Known ones stay as they are. Raises StoreError."""
+        rows = [entry_row(entry) for entry in entries if entry.address]  # a forgotten person has none, and stays at home
+        if rows:
+            async with self.answering() as connection:
+                await connection.execute(SQL["suppress_many"], *zip(*rows, strict=True))
+
     # -- a batch
 
     async def _prepared(self, rows: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, Event, bytes]], list[tuple[Any, ...]]]:
@@ -128,36 +126,16 @@ class PostgresContacts(Connected):
         records: list[tuple[Any, ...]] = []
         for start in range(0, len(rows), SLICE):
             for position, line in rows[start : start + SLICE]:
-                event = _event(line)
+                event = event_in(line)
                 if event is not None:
-                    records.append(self._record(len(incoming), position, event, line))
+                    records.append(record(len(incoming), position, event, line, self._node, self._kinds.get(event.stream, "")))
                     incoming.append((position, event, line))
             await asyncio.sleep(0)
         return incoming, records
 
-    def _record(self, ordinal: int, position: int, event: Event, line: bytes) -> tuple[Any, ...]:
-        return (
-            ordinal,
-            _time(event.at),
-            _clean(event.id),
-            _clean(event.node or self._node),
-            position,
-            event.kind.value,
-            _clean(_recipient(event)),
-            _clean(event.account),
-            _clean(event.stream),
-            self._kinds.get(event.stream, ""),
-            _clean(event.campaign),
-            _clean(event.message_id),
-            event.category,
-            event.fault,
-            _NUL.sub(rb"\1\\ufffd", line).decode("utf-8"),
-            event.kind in _ENDED_SOFT and event.fault == "recipient" and not event.hard,
-        )
-
     async def _partitions(self, connection: Any, events: list[Event]) -> None:
         """A partition for every month that is needed, made beside the first event of it."""
-        for month in sorted({(time.year, time.month) for time in (_time(event.at) for event in events)} - self._months):
+        for month in sorted({(time.year, time.month) for time in (time_of(event.at) for event in events)} - self._months):
             name = f"event_{month[0]:04}_{month[1]:02}"
             if await connection.fetchval("SELECT to_regclass($1)", f"mailwright.{name}") is None:
                 start, end = _month(*month), _month(month[0] + month[1] // 12, month[1] % 12 + 1)
@@ -183,21 +161,9 @@ class PostgresContacts(Connected):
     async def _suppression(self, connection: Any, event: Event) -> None:
         match change_of(event):
             case Added(entry):
-                texts = (entry.account, entry.stream, entry.list, entry.origin, entry.evidence)
-                await connection.execute(
-                    SQL["suppress"],
-                    _clean(entry.id),
-                    _clean(entry.address),
-                    entry.reason.value,
-                    entry.scope.value,
-                    *map(_clean, texts),
-                    _time(entry.created),
-                    _time(entry.expires) if entry.expires else None,
-                    entry.code,
-                    *map(_clean, (entry.enhanced, entry.diagnostic, entry.campaign, entry.message_id, entry.batch)),
-                )
+                await connection.execute(SQL["suppress"], *entry_row(entry))
             case Removed(address, identity, at):
-                await connection.execute(SQL["unsuppress"], _clean(identity), _clean(address), _time(at))
+                await connection.execute(SQL["unsuppress"], clean(identity), clean(address), time_of(at))
             case None:
                 pass
 
@@ -205,14 +171,14 @@ class PostgresContacts(Connected):
         """One of the customer's statements, in this transaction. One that can never succeed is noted and does not stop the road."""
         try:
             async with connection.transaction():
-                await connection.execute(statement.sql, *[_argument(event, field) for field in statement.fields])
+                await connection.execute(statement.sql, *[argument(event, field) for field in statement.fields])
         except (asyncpg.PostgresError, ValueError) as error:
             state = getattr(error, "sqlstate", None) or "22000"  # a value that does not fit its parameter is found before it is sent
             if state[:2] not in _FOR_EVER:
                 raise
             await connection.execute(
                 "INSERT INTO mailwright.refused_statement (event, kind, sqlstate, why) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                _clean(event.id),
+                clean(event.id),
                 statement.kind,
                 state,
                 str(error)[:1000],
@@ -223,15 +189,6 @@ class PostgresContacts(Connected):
 
 _FOR_EVER = frozenset({"22", "23", "42", "P0", "21", "0A", "44"})
 """Classes of SQLSTATE that a second try does not heal: data, constraints, syntax and names, RAISE in a function."""
-
-
-def _event(line: bytes) -> Event | None:
-    """The event in `line`; None for what is none, or could not be filed."""
-    try:
-        event = unseal(line)
-    except msgspec.DecodeError:
-        return None
-    return event if _EARLIEST <= event.at < _LATEST and 0 < len(event.id) <= MAX_WORD else None
 
 
 def _place(cursor: str) -> tuple[str, str]:
@@ -246,59 +203,3 @@ def _order(place: tuple[str, str]) -> tuple[int, str]:
 
 def _month(year: int, month: int) -> str:
     return f"{year:04}-{month:02}-01 00:00:00+00"
-
-
-def _time(at: float) -> datetime.datetime:
-    """Always the same for the same number: it is part of the key. Raises ValueError or OverflowError."""
-    return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=round(at * 1_000_000))
-
-
-def _clean(text: str) -> str:
-    """PostgreSQL has no place for NUL."""
-    return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def _recipient(event: Event) -> str:
-    return normalise(event.recipient) or event.recipient.lower()[:320]
-
-
-def _argument(event: Event, field: str) -> Any:
-    if field == "recipient":
-        return _clean(_recipient(event))
-    value = getattr(event, field)
-    return _time(value) if field in ("at", "expires") else _clean(value) if isinstance(value, str) else value
-
-
-def _change(row: Any) -> Change | None:
-    """A row that anybody may have written; None when its address is none."""
-    if row["removed"] is not None:
-        address = subject_of(row["address"])
-        return Removed(address, row["id"], row["removed"]) if address else None
-    return change_of(
-        Event(
-            id=row["id"],
-            entry=row["id"],
-            kind=EventKind.SUPPRESSION_ADDED,
-            at=row["created"],
-            recipient=row["address"],
-            reason=row["reason"],
-            **{name: row[name] for name in _SAME_NAMES},
-        )
-    )
-
-
-_SAME_NAMES = [
-    "scope",
-    "account",
-    "stream",
-    "list",
-    "origin",
-    "evidence",
-    "expires",
-    "code",
-    "enhanced",
-    "diagnostic",
-    "campaign",
-    "message_id",
-    "batch",
-]

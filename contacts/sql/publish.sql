@@ -106,3 +106,10 @@ SELECT id, address, reason, scope, account, stream, list, origin, evidence, extr
 FROM mailwright.suppression
 WHERE (changed, id) > ($1::text::xid8, $2) AND changed >= pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY changed, id LIMIT $3
+
+-- name: suppress_many
+INSERT INTO mailwright.suppression (id, address, reason, scope, account, stream, list, origin, evidence, created, expires, code, enhanced,
+                                    diagnostic, campaign, message_id, batch)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                     $10::timestamptz[], $11::timestamptz[], $12::integer[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
+ON CONFLICT (id) DO NOTHING

@@ -123,6 +123,10 @@ class Outbox:
         """Position of the newest event on disk."""
         return self._committer.position
 
+    def broken(self) -> bool:
+        """Whether storage is broken: then nothing is read or written any more."""
+        return self._committer.broken is not None
+
     def add(self, reader: str, position: int) -> None:
         """Keep what is behind `position` for this reader. Before `start`."""
         self._readers[reader] = position

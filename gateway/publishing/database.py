@@ -18,6 +18,7 @@ from contacts.postgres import PostgresContacts, Published
 from contacts.road import Rows, WayOut, way_back
 from contacts.store import SuppressionStore
 from contacts.suppression import Change
+from gateway.core.duty import duty
 from gateway.core.outbox import Outbox
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
@@ -67,8 +68,9 @@ class DatabaseRoad:
     def start(self) -> None:
         """Begin."""
         loop = asyncio.get_running_loop()
-        back = way_back(self._databases[1], self._store.replica_cursor, self._take, self.back.told, self._chance)
-        self._tasks = [loop.create_task(self._way_out.run(), name="contacts-out"), loop.create_task(back, name="contacts-back")]
+        for name, run in (("contacts-out", self._way_out.run), ("contacts-back", self._come_back)):
+            keep = duty(run, self._outbox.broken, lambda error: log.bug("contacts", error))
+            self._tasks.append(loop.create_task(keep, name=name))
 
     async def close(self) -> None:
         """Send what is left while the database takes it, then end."""
@@ -81,6 +83,9 @@ class DatabaseRoad:
         for database in self._databases:
             await database.close()
         self._thread.shutdown()
+
+    async def _come_back(self) -> None:
+        await way_back(self._databases[1], self._store.replica_cursor, self._take, self.back.told, self._chance)
 
     async def events_after(self, position: int, limit: int) -> list[tuple[int, int, bytes]]:
         """Events of all gateways, on a connection of its own. Raises StoreError."""

@@ -19,6 +19,7 @@ from contacts.endpoint import Endpoint, EndpointRoad, Wanted
 from contacts.letters import FILE, Letter, Letters
 from contacts.post import Target, verified
 from contacts.webhook import WebhookSecret
+from gateway.core.duty import duty
 from gateway.core.outbox import Outbox
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
@@ -36,6 +37,7 @@ class Webhooks:
     def __init__(
         self, settings: Settings, folder: Path, outbox: Outbox, metrics: Metrics, clock: Callable[[], float], chance: random.Random
     ) -> None:
+        self._outbox = outbox
         endpoints = [endpoint_of(hook) for hook in settings.webhook]
         self._letters = Letters(folder)
         self._thread = ThreadPoolExecutor(1, "webhooks")
@@ -59,7 +61,9 @@ class Webhooks:
     def start(self) -> None:
         """Begin."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(road.run(), name=f"webhook-{name}") for name, road in self.roads.items()]
+        for name, road in self.roads.items():
+            keep = duty(road.run, self._outbox.broken, lambda error: log.bug("webhooks", error))
+            self._tasks.append(loop.create_task(keep, name=f"webhook-{name}"))
 
     async def close(self) -> None:
         """Send what is taken quickly, then end."""
@@ -71,6 +75,8 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        for road in self.roads.values():
+            road.close()
         self._thread.shutdown()
         self._letters.close()
 

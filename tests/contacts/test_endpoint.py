@@ -107,6 +107,7 @@ class Road:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            road.close()
             thread.shutdown()
             letters.close()
 

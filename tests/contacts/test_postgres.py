@@ -143,11 +143,12 @@ def test_lines_that_are_no_events_are_counted_and_hostile_texts_go_in(database):
             nul = event(1, diagnostic="a\0b \\u0000 \\\0", campaign="x\0y", recipient="J\0@x")
             endless = event(2, recipient="x" * 100_000, code=10**12)
             batch = [(1, b"not json"), (2, seal(event(3))[:-4]), *rows(nul, endless, first=3)]
+            batch += [(5, seal(addition("endless", expires=1e300, code=10**12)))]
             batch += [(9, seal(Event(id="", kind=EventKind.DELIVERED, at=NOW, recipient="a@b.example")))]
             batch += [(10, seal(Event(id="old", kind=EventKind.DELIVERED, at=1e6, time="1970", recipient="a@b.example")))]
             done = await road.publish(batch)
-            assert (done.position, done.new, done.damaged) == (10, 2, 4)
-            [(_, _, line), _] = await road.after(0)
+            assert (done.position, done.new, done.damaged) == (10, 3, 4)
+            [(_, _, line), _, _] = await road.after(0)
             assert unseal(line).diagnostic == "a\ufffdb \\u0000 \\\ufffd"
 
     asyncio.run(run())
