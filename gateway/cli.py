@@ -17,6 +17,7 @@ from config.text import file_trouble
 from gateway.commands import lists as lists
 from gateway.commands.accounts import account
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
+from gateway.commands.contacts import contacts
 from gateway.commands.database import database_trouble, db
 from gateway.commands.judgement import bounce, fbl
 from gateway.commands.keys import apikey, dkim
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(queue, name="queue")
 app.add_typer(lanes, name="lanes")
 app.add_typer(suppression, name="suppression")
+app.add_typer(contacts, name="contacts")
 app.add_typer(db, name="db")
 app.add_typer(webhook, name="webhook")
 app.add_typer(dkim, name="dkim")

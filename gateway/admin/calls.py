@@ -123,6 +123,7 @@ CHANGING = frozenset(
         "suppression.remove",
         "suppression.announce",
         "webhook.replay",
+        "contacts.audit",
     }
 )
 """Calls that change something when they are no dry run: these are logged."""

@@ -14,6 +14,7 @@ from gateway.spool.port import SpoolError
 from mail.event import timestamp
 
 MOST_EVENTS = 1000
+NO_DATABASE = "there is no contact database: set contacts.database"
 
 
 class EventsAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +40,12 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     letter: str = ""
 
 
+class AuditContacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """contacts.audit: compare replica, suppression table and event log; without `dry_run`, mend what differs."""
+
+    dry_run: bool = True
+
+
 class PublishingCalls:
     """The calls over the roads of one gateway."""
 
@@ -46,6 +53,7 @@ class PublishingCalls:
         self._publishing = publishing
         self.calls: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Awaitable[Result]]]] = {
             "events.after": (EventsAfter, self._after),
+            "contacts.audit": (AuditContacts, self._audit),
             "webhook.list": (Nothing, self._list),
             "webhook.dead": (DeadLetters, self._dead),
             "webhook.replay": (Replay, self._replay),
@@ -60,9 +68,28 @@ class PublishingCalls:
         except StoreError as error:
             raise SpoolError(str(error)) from error
         if found is None:
-            raise CallError("there is no contact database: events are read from PostgreSQL (contacts.database)")
+            raise CallError(NO_DATABASE)
         events = [{"position": position, "sequence": number, "event": msgspec.Raw(line)} for position, number, line in found]
         return {"events": events, "next": found[-1][0] if found else arguments.after, "more": len(found) == limit}
+
+    async def _audit(self, arguments: AuditContacts) -> Result:
+        try:
+            done = await self._publishing.audit(not arguments.dry_run)
+        except StoreError as error:
+            raise CallError(str(error)) from error
+        if done is None:
+            raise CallError(NO_DATABASE)
+        found, back = done
+        return {
+            "dry_run": arguments.dry_run,
+            "rows": found.rows,
+            "entries": found.entries,
+            "events": found.events,
+            "findings": [{"what": one.what, "count": one.count, "ids": one.ids} for one in found.findings],
+            "events_missing": found.events_missing,
+            "events_back": back,
+            "touched": found.mended + back,
+        }
 
     async def _list(self, arguments: Nothing) -> Result:
         webhooks = self._publishing.webhooks

@@ -55,6 +55,11 @@ class EventFile:
                 ids |= _last_ids(path, count)
         return ids
 
+    def files(self) -> list[Path]:
+        """What there is of it, the oldest first."""
+        rotated = [self._numbered(number) for number in range(self._keep, 0, -1)]
+        return [path for path in (*rotated, self._path) if path.exists()]
+
     def _rotate(self) -> None:
         for number in range(self._keep - 1, 0, -1):
             older = self._numbered(number)
@@ -122,6 +127,10 @@ class Outbox:
     def newest(self) -> int:
         """Position of the newest event on disk."""
         return self._committer.position
+
+    def files(self) -> list[Path]:
+        """The event file and what was rotated away, the oldest first."""
+        return [] if self._file is None else self._file.files()
 
     def broken(self) -> bool:
         """Whether storage is broken: then nothing is read or written any more."""

@@ -8,26 +8,34 @@ waits, and mail flows. A stop waits a few seconds for what is still to go out, u
 """
 
 import asyncio
+import contextlib
+import functools
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from config.settings import Settings
 from config.statements import statement
+from contacts.audit import Audit, Auditor, carry_batch, republish
 from contacts.postgres import PostgresContacts, Published
 from contacts.road import Rows, WayOut, way_back
 from contacts.store import SuppressionStore
 from contacts.suppression import Change
+from contacts.tables import event_in
 from gateway.core.duty import duty
 from gateway.core.outbox import Outbox
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
 from gateway.publishing.sink import Sink
-from mail.event import unseal
+from mail.event import EventKind, unseal
 
 NAME = "postgres"
 BACK = "suppression"
 """Name of the way back in the metrics."""
+PAGE = 500
+"""Lines of the event file that are read again at once."""
 STOP_WITHIN = 5.0
 """Seconds that a stop waits for events to go out."""
 
@@ -53,6 +61,7 @@ class DatabaseRoad:
         chance: random.Random,
     ) -> None:
         self._batch = settings.contacts.batch
+        self._node = settings.gateway.node
         self._outbox, self._store, self._metrics = outbox, store, metrics
         position = outbox.note(NAME)
         outbox.add(NAME, position)
@@ -60,7 +69,9 @@ class DatabaseRoad:
         self.back = Sink(BACK, 0, lambda: 0, metrics, clock)
         self._databases = (connection_of(settings), connection_of(settings), connection_of(settings))
         self._reading = asyncio.Lock()
-        self._way_out = WayOut(self._databases[0], self._page, self._moved, self.out.told, chance, position)
+        self._way_out = WayOut(
+            _WithImports(self._databases[0], store, self._node), self._page, self._moved, self.out.told, chance, position
+        )
         self._chance = chance
         self._thread = ThreadPoolExecutor(1, "replica")
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,6 +94,17 @@ class DatabaseRoad:
         for database in self._databases:
             await database.close()
         self._thread.shutdown()
+
+    async def audit(self, mend: bool) -> tuple[Audit, int]:
+        """Compare replica, table and event log (`contacts.audit`); with `mend`, events that the database lost are read from the event file
+        again, which gives how many came back. One at a time, on the connection for reading. Raises StoreError."""
+        async with self._reading:
+            database = self._databases[2]
+            found = await Auditor(database, self._store, self._node, self.out.position, mend=mend).run()
+            back = 0
+            if mend and found.events_missing:
+                back = await republish(database, functools.partial(next, _pages(self._outbox.files()), None))
+            return found, back
 
     async def _come_back(self) -> None:
         await way_back(self._databases[1], self._store.replica_cursor, self._take, self.back.told, self._chance)
@@ -110,6 +132,31 @@ class DatabaseRoad:
         """In a thread of its own: the file is synced."""
         news = await asyncio.get_running_loop().run_in_executor(self._thread, self._store.replicate, changes, cursor)
         self._metrics.replicated(news)
+
+
+class _WithImports:
+    """Publishes events, and after that of an import its entries, before the position moves on."""
+
+    def __init__(self, database: PostgresContacts, store: SuppressionStore, node: str) -> None:
+        self._database, self._store, self._node = database, store, node
+
+    async def publish(self, rows: Rows) -> Published:
+        """Raises StoreError: then all of it is done again, and what is there already changes nothing."""
+        done = await self._database.publish(rows)
+        for position, line in rows:
+            if b'"suppression_imported"' in line and position <= done.position:
+                event = event_in(line)
+                if event is not None and event.kind is EventKind.SUPPRESSION_IMPORTED and event.node in ("", self._node):
+                    await carry_batch(self._database, self._store, event.batch)
+        return done
+
+
+def _pages(files: list[Path]) -> Iterator[list[bytes]]:
+    """Lines of the event files, a page at a time. One that is rotated away meanwhile is read to its end; the next may come twice."""
+    for path in files:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            while page := [line.rstrip(b"\n") for line in itertools.islice(file, PAGE)]:
+                yield page
 
 
 def _time_of(line: bytes) -> float:

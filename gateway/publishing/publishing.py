@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 
 from config.settings import Settings
+from contacts.audit import Audit
 from contacts.store import SuppressionStore
 from gateway.core.outbox import Outbox
 from gateway.observe.metrics import Metrics, SinkGauge
@@ -68,6 +69,10 @@ class Publishing:
     async def events_after(self, position: int, limit: int) -> list[tuple[int, int, bytes]] | None:
         """Events of all gateways from the contact database: (position, sequence, line). None where there is no database."""
         return None if self._database is None else await self._database.events_after(position, limit)
+
+    async def audit(self, mend: bool) -> tuple[Audit, int] | None:
+        """See `DatabaseRoad.audit`; None where there is no database."""
+        return None if self._database is None else await self._database.audit(mend)
 
     def gauges(self) -> list[SinkGauge]:
         """For the metrics."""
