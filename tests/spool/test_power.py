@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from gateway.spool.connection import open_reader
@@ -31,6 +32,7 @@ class Load:
         self._chance = chance
         self._number = 0
         self.accepted: dict[int, bytes] = {}
+        self.keys: dict[int, bytes] = {}
         self.ended: dict[int, State] = {}
         self.queued: set[int] = set()
         self.leased: set[int] = set()
@@ -54,7 +56,8 @@ class Load:
             self._number += 10
             one = accept(self._number, leased=chance.random() < 0.6)
             content = chance.randbytes(chance.choice((200, 3000, 11_000)))
-            acceptances.append(Acceptance(one.message, content, one.expires, one.deliveries, one.events))
+            key = b"%016d" % self._number if chance.random() < 0.5 else b""
+            acceptances.append(Acceptance(one.message, content, one.expires, one.deliveries, one.events, key))
         changes = []
         releases = []
         for delivery in sorted(self.leased)[: chance.randrange(6)]:
@@ -71,6 +74,8 @@ class Load:
         for one in transaction.acceptances:
             new = one.deliveries[0]
             self.accepted[new.id] = one.content
+            if one.key:
+                self.keys[new.id] = one.key
             (self.leased if new.leased else self.queued).add(new.id)
         for change in transaction.changes:
             self.leased.discard(change.delivery)
@@ -84,6 +89,13 @@ class Load:
             self.queued.add(release.delivery)
         self.queued.difference_update(leased)
         self.leased.update(leased)
+
+
+def known_keys(store: Store, keys: dict[int, bytes]) -> set[int]:
+    """The deliveries whose recipient is known under their key: which are not written again when their message comes again."""
+    again = {2_000_000 + 10 * index: delivery for index, delivery in enumerate(keys)}
+    acceptances = [msgspec.structs.replace(accept(number), key=keys[delivery]) for number, delivery in again.items()]
+    return {again[one.message] for one in store.write(Transaction(acceptances=acceptances)).repeated}
 
 
 def check(folder: Path, load: Load) -> None:
@@ -114,6 +126,8 @@ def check(folder: Path, load: Load) -> None:
         events = {event for _, event in reader.events(0, 1000)}
         assert events >= {b"%d %d" % (delivery, state) for delivery, state in load.ended.items()}
         store.write(Transaction(acceptances=[accept(1_000_000)]))
+        keys = load.keys | {one.deliveries[0].id: one.key for one in unknown.acceptances if one.key}
+        assert known_keys(store, keys) == {delivery for delivery in keys if delivery in load.accepted or delivery in there}
     finally:
         reader.close()
         store.close()
