@@ -263,6 +263,7 @@ def _configure(
     tables: dict[str, Any] = {
         "gateway": {"hostname": "gateway.test", "domain": "gateway.test", "data": "data"},
         "listener": [{"address": f"127.0.0.1:{port}"}],
+        "account": [{"name": "default", "notify": "events"}],
         "domain": [{"name": campaign.SENDER_DOMAIN, "dkim": [{"selector": "demo", "file": str(key.file)}]}],
         "stream": [{"name": "default", "retry": retry}],
         "provider": [{"name": name, "rate": rate, "pause": "1s"} for name, rate in rates.items()],
