@@ -1,9 +1,9 @@
 """Which stream and campaign a message belongs to, and every other label: from what the application wrote, else from what the message shows
 (DESIGN section 4). The table of fields is configuration (config/labels.py), the form of values `gateway.doors.label_values`.
 
-Pure. Promises: what comes out is printable, on one line and bounded; an unknown stream is the account's own, and the caller is told. On bad
-days: a label that cannot be read never refuses mail; it counts as not there and is named in `ignored`. A message without any label field
-costs one comparison of its field names with those known to be none.
+Pure but for the names it remembers. Promises: what comes out is printable, on one line and bounded; an unknown stream is the account's own,
+and the caller is told. On bad days: a label that cannot be read never refuses mail; it counts as not there and is named in `ignored`. A
+message without any label field costs one comparison of its field names with those known to be none.
 """
 
 import datetime
@@ -63,6 +63,8 @@ class Labeller:
     def __init__(self, settings: Settings) -> None:
         self._streams = frozenset(stream.name for stream in settings.stream)
         self._transactional = frozenset(stream.name for stream in settings.stream if stream.kind == "transactional")
+        self._unlabelled = {name: Labelled(name, "") for name in self._transactional}
+        """What a message without labels is, where that does not depend on what it shows."""
         self._longest_wait = settings.labels.longest_wait
         self._rows: dict[bytes, list[tuple[int, LabelField]]] = {}
         beginnings: dict[bytes, list[tuple[int, LabelField]]] = {}
@@ -84,7 +86,7 @@ class Labeller:
     def read(self, header: Header, account_stream: str, now: float) -> Labelled:
         """The labels of a message of an account whose stream is `account_stream`, received at `now`."""
         if self._all_ordinary(header.first):
-            return Labelled(account_stream, "" if account_stream in self._transactional else _fallback(header, now))
+            return self._unlabelled.get(account_stream) or Labelled(account_stream, _fallback(header, now))
         names = [name for name in header.first if name not in self._ordinary]
         if self._plain.issuperset(names):
             asked, campaign = _first(header, self._plain_fields[Feeds.STREAM]), _first(header, self._plain_fields[Feeds.CAMPAIGN])
@@ -209,7 +211,7 @@ class _Found:
 
     @property
     def deadline(self) -> float:
-        """Unix seconds, 0 for none. One before 1973 is none: `moment` reads nine digits."""
+        """Unix seconds, 0 for none."""
         return max(float(self.single(Feeds.DEADLINE) or 0.0), 0.0)
 
     def labels(self) -> MessageLabels | None:
