@@ -38,7 +38,8 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
         lines.append(f"domain         {domain.name}: {keys}")
     for stream in settings.stream:
         retry = stream.retry
-        schedule = f"retries after {format_duration(retry.first)} x{retry.growth:g} for {format_duration(retry.lifetime)}"
+        slower = f", each time {retry.growth:g} times as long up to {format_duration(retry.longest)}" if retry.growth > 1 else ""
+        schedule = f"retries after {format_duration(retry.first)}{slower}, for {format_duration(retry.lifetime)}"
         lines.append(f"stream         {stream.name}: {stream.kind}, {stream.priority}, pool {stream.pool}, {schedule}")
     lines += [
         f"pool           {pool.name}: {', '.join(f'{name} {weight}' for name, weight in pool.members.items())}" for pool in settings.pool

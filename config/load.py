@@ -10,6 +10,7 @@ start can carry out (`STATIC`) keep their old values and are named.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -46,6 +47,10 @@ STATIC: tuple[tuple[str, ...], ...] = (
     ("sending", "signing_processes"),
 )
 """Keys that a reload leaves as they were at the start."""
+
+
+_AT = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
+"""How tomllib says where."""
 
 
 class Problem(NamedTuple):
@@ -85,7 +90,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError([Problem(file, 0, "", f"is not TOML: {error}")]) from None
+        raise ConfigError([_not_toml(file, str(error))]) from None
     folder = path.parent.resolve() if path is not None else Path.cwd()
     found: list[tuple[names.Path, str]] = []
     data = _with_environment(data, environment, (), found)
@@ -110,6 +115,16 @@ def _read(path: Path) -> str:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror or error}")]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), 0, "", "is not UTF-8 text")]) from None
+
+
+def _not_toml(file: str, words: str) -> Problem:
+    """What the parser said, with the line in front, where editors look for it. The line itself may hold a secret, so it is not shown."""
+    found = _AT.fullmatch(words)
+    if found is None:
+        return Problem(file, 0, "", f"is not TOML: {words}")
+    what, line, column = found.groups()
+    hint = "; a text stands in quotes" if what == "Invalid value" else ""
+    return Problem(file, int(line), "", f"is not TOML: {what}, column {column}{hint}")
 
 
 def _with_environment(value: Any, environment: Mapping[str, str], place: names.Path, found: list[tuple[names.Path, str]]) -> Any:

@@ -108,7 +108,10 @@ def check(
         fail("\n".join(unusable), CONFIG)
     for line in summary(settings, path):
         typer.echo(line)
-    found = [*warnings(settings), *keyring.warnings, *missing_addresses(settings), *database_trouble(settings)]
+    nowhere = [] if path is not None else ["there is no mailwright.toml here, and neither --config nor $MAILWRIGHT_CONFIG names a file"]
+    found = [*nowhere, *warnings(settings), *keyring.warnings, *missing_addresses(settings), *database_trouble(settings)]
+    if not found:
+        typer.echo("warnings       none")
     for warning in found:
         typer.echo(f"warning: {warning}", err=True)
     if found and strict:
@@ -121,7 +124,7 @@ def status(config: Config = None, json: Annotated[bool, typer.Option("--json", h
     from gateway.commands.console import ask, print_facts
 
     settings, _ = read_settings(config)
-    answer = ask(settings, "status", {})
+    answer = ask(settings, "status", {}, offline=False)
     print_json(answer) if json else print_facts(answer)
 
 

@@ -118,7 +118,7 @@ class Console:
             return queued_view(found[0]) | more
         ended = self._core.ports.spool.sent(identity)
         if ended is None:
-            raise CallError(f"no delivery {arguments.id} in the queue or the sent ledger")
+            raise CallError(f"no delivery {arguments.id} in the queue or the sent ledger{self._as_a_message(identity)}")
         return {
             "delivery": arguments.id,
             "state": ended.state.name.lower(),
@@ -130,10 +130,20 @@ class Console:
             "ended": timestamp(ended.at),
         }
 
+    def _as_a_message(self, identity: int) -> str:
+        """A hint for who asks by the identity that the 250 named: a message's first delivery has the next one."""
+        spool = self._core.ports.spool
+        first = identity + 1
+        if not spool.find(Selection(ids=[first]), 0, 1) and spool.sent(first) is None:
+            return ""
+        return f"; if it is a message, its first delivery is {to_text(first)}"
+
     async def _change(self, action: Action, arguments: ChangeQueue) -> Result:
         selection = arguments.selection(self._core.clock())
         if selection == Selection() and not arguments.everything:
-            raise CallError("say which deliveries (id, domain, provider, account, stream, campaign or age), or everything (--all)")
+            raise CallError(
+                "say which deliveries: identities, --domain, --provider, --account, --stream, --campaign or --older-than; or --all"
+            )
         matched = await asyncio.get_running_loop().run_in_executor(None, self._count, selection)
         if arguments.dry_run:
             return {"action": action, "dry_run": True, "matched": matched, "touched": 0}
@@ -151,7 +161,7 @@ class Console:
     async def _hold(self, arguments: HoldQueue) -> Result:
         fields = {name: getattr(arguments, name) for name in HOLD_FIELDS}
         if not any(fields.values()):
-            raise CallError("say what to hold: provider, account, stream, campaign, domain or source")
+            raise CallError("say what to hold: --provider, --account, --stream, --campaign, --domain or --source")
         now = self._core.clock()
         until = now + arguments.seconds if arguments.seconds else 0.0
         hold = Hold(self._core.identities.next(now), now, until, reason=arguments.reason[:500], **fields)

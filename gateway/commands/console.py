@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 import typer
 
-from config.load import ConfigError, find, load
+from config.load import DEFAULT_FILE, ENVIRONMENT, ConfigError, find, load
 from config.settings import Settings
 from mail.event import timestamp
 
@@ -37,8 +37,11 @@ def read_settings(given: Path | None) -> tuple[Settings, Path | None]:
         fail(f"{error}\n{count} problem{'' if count == 1 else 's'} in the configuration", CONFIG)
 
 
-def ask(settings: Settings, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Make one call to the gateway that runs on the data folder; without one, carry it out on the spool itself, and say so."""
+def ask(settings: Settings, name: str, arguments: dict[str, Any], offline: bool = True) -> dict[str, Any]:
+    """Make one call to the gateway that runs on the data folder; without one, carry it out on the spool itself, and say so.
+
+    Not `offline`: only a running gateway can answer.
+    """
     from gateway.admin.calls import CallError
     from gateway.admin.client import NotRunning, call
     from gateway.commands.offline import NoSpool
@@ -48,13 +51,21 @@ def ask(settings: Settings, name: str, arguments: dict[str, Any]) -> dict[str, A
         try:
             return call(settings.gateway.data, name, arguments)
         except NotRunning as error:
+            if not offline:
+                fail(f"{error}{_nowhere(settings)}", UNAVAILABLE)
             answer = call_offline(settings, name, arguments)
             typer.echo(f"{error}: this was done on the spool itself", err=True)
             return answer
     except NoSpool as error:
-        fail(str(error), UNAVAILABLE)
+        fail(f"{error}{_nowhere(settings)}", UNAVAILABLE)
     except CallError as error:
         fail(str(error), DATA_ERROR)
+
+
+def _nowhere(settings: Settings) -> str:
+    """A hint for who is in the wrong folder: no configuration was found, so this is the data folder that nobody chose."""
+    lost = find(None) is None and settings == load(None)
+    return f"\n{DEFAULT_FILE} is not in this folder: change to its folder, or give --config or ${ENVIRONMENT}" if lost else ""
 
 
 def print_json(value: Any) -> None:

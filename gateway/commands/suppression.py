@@ -74,5 +74,8 @@ def remove(
     settings, _ = read_settings(config)
     answer = ask(settings, "suppression.remove", {"address": address, "reason": reason, "scope": scope, "dry_run": dry_run})
     count = len(answer["removed"])
+    if not count:
+        typer.echo(f"{address} has no such entry" if reason or scope else f"{address} is not suppressed")
+        return
     verb = "would be" if answer["dry_run"] else "were" if count != 1 else "was"
     typer.echo(f"{count} entr{'y' if count == 1 else 'ies'} of {address} {verb} removed")

@@ -224,7 +224,10 @@ def test_with_no_gateway_running_the_spool_itself_is_changed(folder: Path) -> No
     assert code == 0, err
     assert "this was done on the spool itself" in err
     assert json.loads(out)["total"] == 1
+    (waiting,) = json.loads(out)["deliveries"]
+    assert waiting["delivery"] in _run("queue", "show", waiting["message"], folder=folder)[1]
     assert _run("queue", "cancel", "--all", "--yes", folder=folder)[1] == "1 delivery cancelled\n"
+    assert f"if it is a message, its first delivery is {waiting['delivery']}" in _run("queue", "show", waiting["message"], folder=folder)[2]
     assert json.loads(_run("queue", "list", "--json", folder=folder)[1])["total"] == 0
 
 

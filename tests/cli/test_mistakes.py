@@ -1,6 +1,7 @@
 """What the command line says to a person who is mistaken: one sentence that names what is wrong and what would be right, never Python."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,72 @@ def test_a_data_folder_that_cannot_be(tmp_path: Path, data: str, said: str) -> N
     command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (75, f"mailwright: cannot run: {said.format(folder=tmp_path)}\n")
+
+
+def test_a_value_without_quotes_is_named_with_its_line(tmp_path: Path) -> None:
+    config = tmp_path / "mailwright.toml"
+    config.write_text("[gateway]\nhostname = mail.shop.example\n")
+    code, _, err = _run("check", config=config)
+    assert code == 78
+    assert err.splitlines() == [
+        f"{config}:2: is not TOML: Invalid value, column 12; a text stands in quotes",
+        "1 problem in the configuration",
+    ]
+
+
+def test_check_in_the_wrong_folder_says_that_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = _run("check")
+    assert code == 0
+    assert out.startswith("configuration  none: the defaults\n")
+    assert "warning: there is no mailwright.toml here, and neither --config nor $MAILWRIGHT_CONFIG names a file\n" in err
+
+
+@pytest.mark.parametrize("command", ["status", "queue list", "lanes", "suppression list"])
+def test_a_command_in_the_wrong_folder_says_how_to_find_the_gateway(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = _run(*command.split())
+    assert (code, out) == (69, "")
+    first, second = err.splitlines()
+    assert first.startswith(f"no gateway is running on {tmp_path}/var")
+    assert second == "mailwright.toml is not in this folder: change to its folder, or give --config or $MAILWRIGHT_CONFIG"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_in_the_right_folder_does_not_speak_of_folders(tmp_path: Path) -> None:
+    config = tmp_path / "mailwright.toml"
+    config.write_text('[gateway]\ndata = "data"\n')
+    assert _run("status", config=config) == (69, "", f"no gateway is running on {tmp_path}/data\n")
+
+
+def _nobody() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_send_to_a_gateway_that_does_not_run() -> None:
+    server = _nobody()
+    code, _, err = _run("send", "--from", "news@shop.example", "--server", server, "ada@customer.example")
+    assert (code, err) == (69, f"{server}: nobody listens there; is the gateway running?\n")
+
+
+def test_send_with_a_server_that_is_none() -> None:
+    code, _, err = _run("send", "--from", "news@shop.example", "--server", "mail.shop.example:smtp", "ada@customer.example")
+    assert code == 64
+    assert err.startswith('--server: must be a host and a port such as "127.0.0.1:2525" or "mail.shop.example:587"')
+
+
+def test_send_from_what_is_no_address() -> None:
+    code, _, err = _run("send", "--from", "La Boutique", "ada@customer.example")
+    assert (code, err) == (64, "--from: 'La Boutique' is not an address\n")
+
+
+def test_send_as_a_user_without_a_password() -> None:
+    code, _, err = _run("send", "--from", "news@shop.example", "--user", "crm", "ada@customer.example", MAILWRIGHT_PASSWORD="")
+    assert (code, err) == (64, "--user: put the password of crm into the environment variable MAILWRIGHT_PASSWORD\n")
+
+
+def test_the_help_of_send_keeps_to_its_lines() -> None:
+    _, out, _ = _run("send", "--help")
+    assert "[default: This message was sent with mailwright send.]" in out

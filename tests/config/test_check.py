@@ -67,6 +67,12 @@ def test_a_key_that_others_can_read_is_told(tmp_path: Path) -> None:
 def test_the_summary_names_what_was_read(tmp_path: Path) -> None:
     _load(tmp_path, GOOD)
     lines = "\n".join(summary(load(tmp_path / "mailwright.toml", {}), tmp_path / "mailwright.toml"))
-    for text in ("mailwright.toml", "mx1.shop.example", "127.0.0.1:2525", "s1 (rsa-sha256)", "retries after 5m x2 for 3d"):
+    for text in (
+        "mailwright.toml",
+        "mx1.shop.example",
+        "127.0.0.1:2525",
+        "s1 (rsa-sha256)",
+        "retries after 5m, each time 2 times as long up to 4h, for 3d",
+    ):
         assert text in lines
     assert "none: the defaults" in summary(load(None, {}), None)[0]

@@ -1,16 +1,20 @@
 """Clients of the command line: swaks, msmtp, Postfix's smtp-source."""
 
+import email
+import email.policy
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from mail.event import EventKind
-from tests.peers.letters import SENDER, assert_whole, letter
+from tests.peers.letters import SENDER, SUBJECT, TEXT, assert_whole, letter
 from tests.peers.programs import installed
 from tests.peers.stage import Door, Stage
 
 
-def _run(command: list[str], content: bytes = b"") -> None:
-    done = subprocess.run(command, input=content, capture_output=True, timeout=60, check=False)
+def _run(command: list[str], content: bytes = b"", **environment: str) -> None:
+    done = subprocess.run(command, input=content, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")[-3000:]
 
 
@@ -82,3 +86,17 @@ def test_smtp_source(stage: Stage) -> None:
     for recipient in ("source@far.test", *(f"{number}source@far.test" for number in range(2, recipients + 1))):
         stage.house.seen(recipient, lambda events: [event.kind for event in events].count(EventKind.DELIVERED) == messages)
         assert sum(recipient in told for _, told, _ in stage.mailbox.messages) == messages
+
+
+def test_mailwright_send(stage: Stage, door: Door) -> None:
+    """Our own command, which looks at certificates like the others."""
+    to = _recipients("send", door)
+    options = ["--from", SENDER, "--server", f"localhost:{door.port}", "--subject", SUBJECT, "--body", TEXT, "--campaign", "send"]
+    options += ["--user", door.user] if door.user else []
+    options += ["--implicit-tls"] if door.tls == "implicit" else []
+    _run([sys.executable, "-m", "gateway.cli", "send", *options, *to], SSL_CERT_FILE=str(door.authority), MAILWRIGHT_PASSWORD=door.password)
+    for recipient in to:
+        message = email.message_from_bytes(stage.delivered(recipient), policy=email.policy.default)
+        assert message["Subject"].strip() == SUBJECT
+        assert message.get_content().splitlines() == TEXT.splitlines()
+        assert stage.last(recipient).account == (door.user or "default")
