@@ -20,6 +20,7 @@ from config.settings import Settings
 from gateway.calls import Assignment, Message
 from gateway.compose import dkim
 from gateway.compose.canonical import relaxed_body
+from gateway.compose.folding import fitting
 from gateway.compose.headers import Removal, leaving_fields, received
 from gateway.compose.keyring import Keyring
 from gateway.compose.reencode import Impossible, reencode
@@ -183,7 +184,7 @@ class Composer:
         header = read_header(content)
         if header.oversized:
             raise _Stop(_unsendable("5.6.0", "The header is too large", Category.CONTENT, Fault.CONTENT))
-        fields = leaving_fields(header, message, self._removal, self._gateway_domain)
+        fields = fitting(leaving_fields(header, message, self._removal, self._gateway_domain))
         new_body: bytes | None = None
         body = content[header.body_at :]
         if seven_bit or message.long_lines:

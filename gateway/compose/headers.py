@@ -2,7 +2,7 @@
 
 Added: one Received above everything, Message-ID and Date where the application sent none, Feedback-ID unless it sent its own. Taken away:
 Bcc, Return-Path, every field that labels mail (config/labels.py), everything that begins with X-Mailwright-. All other fields leave as they
-came, octet for octet, neither folded anew nor moved.
+came, octet for octet, not moved, and folded anew only where a line is too long to send (`gateway.compose.folding`).
 
 Everything here is the same in every attempt of a delivery, and all but Received in every delivery of a message. Text that comes from a
 client (its name, its labels) is reduced to harmless characters before it enters a field. Pure.
