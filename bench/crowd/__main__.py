@@ -174,11 +174,11 @@ def pair(gateway: Gateway, wanted: dict[str, int], messages: int, crowd_first: b
     return rates[False], rates[True]
 
 
-def memory(gateway: Gateway, kind: str, count: int) -> float:
-    """Octets of resident memory for each of `count` connections of a kind that idle."""
+def memory(gateway: Gateway, kind: str, count: int, settle: float = 4.0) -> float:
+    """Octets of resident memory for each of `count` connections of a kind that idle, `settle` seconds after they came."""
     before = gateway.resident()
     with Crowd({kind: count}, gateway.port, gateway.tls_port):
-        time.sleep(4)
+        time.sleep(settle)
         gateway.drain()
         grown = gateway.resident() - before
     time.sleep(1)

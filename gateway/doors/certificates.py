@@ -61,6 +61,7 @@ class Certificates:
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+        context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2: it costs the server far more than the client
         # A key with a passphrase would make OpenSSL ask on the terminal; an empty answer is an error instead.
         context.load_cert_chain(self._certificate, self._key, password=lambda: "")
         return context

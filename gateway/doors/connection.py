@@ -10,7 +10,7 @@ It decides nothing about mail. When a visitor raises, the client hears 451 4.3.0
 import asyncio
 from typing import cast
 
-from gateway.doors import handshake
+from gateway.doors import tls
 from gateway.doors.owner import Owner, peer_of
 from gateway.doors.visitor import REASONS, Visitor
 from gateway.smtp import replies
@@ -49,7 +49,6 @@ class DoorConnection(asyncio.Protocol):
         "_tls",
         "_touched",
         "_transport",
-        "_upgrading",
         "_visitor",
         "_waiter",
         "_write_paused_at",
@@ -73,7 +72,6 @@ class DoorConnection(asyncio.Protocol):
         self._message_since: float | None = None
         self._closing_at: float | None = None
         self._tls = False
-        self._upgrading = False
         self._early = b""
         self._lost = False
 
@@ -97,15 +95,15 @@ class DoorConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._smtp is None or self._closing_at is not None:
             return
-        if self._upgrading or (self._handshake_task is not None and self._owner.implicit_tls):
-            self._early += data  # while upgrading, decrypted before the loop tells us of the handshake's end; else its first octets
+        if self._handshake_task is not None and self._owner.implicit_tls:
+            self._early += data  # the handshake's first octets: the loop reads before we have asked it to
             return
         self._smtp.receive(data)
         self._pump()
 
     def eof_received(self) -> bool:
         """A closed half does not end what is under way. TLS has no half close: there the transport closes, the commit goes on."""
-        if self._smtp is not None and self._closing_at is None and not self._upgrading:
+        if self._smtp is not None and self._closing_at is None:
             self._smtp.receive(b"")
             self._pump()
         return not self._tls
@@ -247,12 +245,12 @@ class DoorConnection(asyncio.Protocol):
         assert visitor is not None
         while True:
             while self._question is not None:
-                question = self._question
-                reply = await self._decided(visitor, question)
+                login = type(self._question) is Auth  # no local keeps the question itself: it would keep the message while we wait
+                reply = await self._decided(visitor, self._question)
                 self._question = None
                 if reply.code < 400:
                     smtp.accept(reply)
-                    if type(question) is Auth:  # the account has limits of its own
+                    if login:  # the account has limits of its own
                         smtp.options = visitor.options(self._tls)
                 else:
                     smtp.refuse(reply)
@@ -287,12 +285,11 @@ class DoorConnection(asyncio.Protocol):
         assert visitor is not None
         try:
             context = self._owner.tls_context()
-            self._upgrading = True  # from the next line on nothing in the clear can reach us
-            transport = await handshake.begin(plain, self, context, self._owner.limits.command_timeout, self._take_early)
+            transport = await tls.begin(plain, self, context, self._owner.limits.command_timeout, self._take_early)
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
             self._owner.observer.cut(self._owner.name, self._client, visitor.account_name, f"tls: {type(error).__name__}")
             transport = None
-        self._handshake_task, self._upgrading = None, False
+        self._handshake_task = None
         if transport is None or self._lost:
             smtp.terminate()
             plain.abort()
@@ -303,8 +300,6 @@ class DoorConnection(asyncio.Protocol):
         if self._owner.implicit_tls:
             smtp.greet()
         self._touched = self._loop.time()
-        if early := self._take_early():
-            smtp.receive(early)
         self._pump()
 
     def _take_early(self) -> bytes:

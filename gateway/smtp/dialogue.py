@@ -157,6 +157,8 @@ class Dialogue:
     # Lines ----------------------------------------------------------------------------------------------------------------------
 
     def _nothing_to_read(self) -> Event | NeedData:
+        if self._position >= len(self._buffer):
+            self._buffer, self._position = b"", 0  # a client that idles keeps nothing of what it sent
         if not self._ended:
             return NEED_DATA
         during = self.in_message
