@@ -127,6 +127,7 @@ class Notifier:
             listener="notices",
             eight_bit=not content.isascii(),
             smtputf8=not content.isascii(),
+            requiretls=about.requiretls,  # RFC 8689 section 5: what tells of the message is kept as safe as the message
         )
 
     def _dropped(self, pending: Pending, reason: str) -> bool:

@@ -29,7 +29,7 @@ AT_ONCE = 20
 POST_SECONDS = 20.0
 RETRY_SECONDS = 900.0
 """After trouble with a domain, the next look at it."""
-GIVE_UP_DAYS = 2.0
+GIVE_UP_SECONDS = 172_800.0
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -64,17 +64,17 @@ class TlsReports:
 
     async def tend(self, now: float) -> None:
         """Send some of what is due at `now` (Unix seconds)."""
-        day = self._results.finished(now)
-        if day is None or (day_of(now - self._offset) == day):
+        days = [day for day in self._results.finished(now) if day != day_of(now - self._offset)]
+        if not days:
+            self._later.clear()
             return
         wishes = self._wishes()
-        due = [domain for domain in self._results.domains(day) if self._later.get(domain, 0.0) <= now]
-        for domain in due[:AT_ONCE]:
+        due = [(day, domain) for day in days for domain in self._results.domains(day) if self._later.get(domain, 0.0) <= now]
+        for day, domain in due[:AT_ONCE]:
             if wishes.wanted and not await self._report(domain, day, wishes.sender, now):
                 self._later[domain] = now + RETRY_SECONDS
-                if day_of(now - GIVE_UP_DAYS * 86_400.0) < day:
+                if day_of(now - GIVE_UP_SECONDS) < day:
                     continue
-            self._later.pop(domain, None)
             self._results.take(day, domain)
 
     async def _report(self, domain: str, day: str, sender: Sender, now: float) -> bool:

@@ -244,7 +244,7 @@ class SubmissionSession:
             eight_bit=found.eight_bit,
             smtputf8=command.smtputf8 and self._needs_utf8(command, found),
             long_lines=found.long_lines,
-            ret=command.ret,
+            ret="HDRS" if command.requiretls else command.ret,  # RFC 8689 section 5: a report must not carry the content elsewhere
             envid=command.envid,
             labels=labelled.labels,
             requiretls=command.requiretls,

@@ -78,6 +78,8 @@ class Https:
     async def _somewhere(self, host: str, port: int, request: bytes, most: int) -> Response | HttpsTrouble:
         """The answer of the first address that takes a connection."""
         found = (await self._resolver.addresses(host)).answer
+        if isinstance(found, Records) and not found.addresses:
+            found = (await self._resolver.addresses(host, six=True)).answer
         if not isinstance(found, Records) or not found.addresses:
             why = found.why if isinstance(found, Trouble) else "it has no address"
             return HttpsTrouble(Result.STS_FETCH, f"{host}: {why}")

@@ -127,10 +127,9 @@ class Results:
 
     # For reports.
 
-    def finished(self, now: float) -> str | None:
-        """The oldest day with figures that is over."""
-        days = [day for day, figures in self._days.items() if figures and day < day_of(now)]
-        return min(days, default=None)
+    def finished(self, now: float) -> list[str]:
+        """Days with figures that are over, the oldest first."""
+        return sorted(day for day, figures in self._days.items() if figures and day < day_of(now))
 
     def domains(self, day: str) -> list[str]:
         """Domains of a day, each once."""

@@ -19,6 +19,8 @@ from sandbox.scenario import Name, PolicyHost, Scenario
 NOW = 1_800_000_000.0
 ENFORCE = "version: STSv1\nmode: enforce\nmx: *.a.test\nmax_age: 86400\n"
 
+NOTHING = Scenario()
+
 
 class Observer:
     def __init__(self) -> None:
@@ -35,12 +37,12 @@ class Observer:
 class SmallInternet:
     """Everything running; `policies` makes another memory over the same notes, as a restart does."""
 
-    def __init__(self, hosts: list[PolicyHost], now: float, **trust: object) -> None:
-        self.now = now
+    def __init__(self, hosts: list[PolicyHost], scenario: Scenario, **trust: object) -> None:
+        self.now = NOW
         self.authority = Authority()
         self.server = PolicyServer(hosts, self.authority)
         names = [name for host in hosts for name in announcement(host)]
-        self.zone = Zone(Scenario(name=names), {})
+        self.zone = Zone(scenario.model_copy(update={"name": [*scenario.name, *names]}), {})
         self.names = NameServer(self.zone)
         self.notes: dict[str, bytes] = {}
         self.observer = Observer()
@@ -50,7 +52,7 @@ class SmallInternet:
         self.port = await self.server.start(POLICY_ADDRESS)
         dns_port = await self.names.start()
         self.trust = Trust.model_validate({"policy_port": self.port, "policy_timeout": 2.0, **self._trust})
-        settings = Dns(servers=[f"127.0.0.1:{dns_port}"], timeout=2.0)
+        settings = self.dns = Dns(servers=[f"127.0.0.1:{dns_port}"], timeout=2.0, allow_private=True)
         self.context = ssl.create_default_context(cadata=self.authority.pem.decode())
         self.resolver = Resolver(settings, lambda: self.now)
         self.https = Https(self.resolver, lambda: self.context, lambda address: "", lambda: self.now)
@@ -84,9 +86,9 @@ class SmallInternet:
 
 
 @contextlib.asynccontextmanager
-async def small_internet(*hosts: PolicyHost, **trust: object) -> AsyncIterator[SmallInternet]:
+async def small_internet(*hosts: PolicyHost, scenario: Scenario = NOTHING, **trust: object) -> AsyncIterator[SmallInternet]:
     """It, for the time of a test."""
-    place = SmallInternet(list(hosts), NOW, **trust)
+    place = SmallInternet(list(hosts), scenario, **trust)
     await place.start()
     try:
         async with asyncio.timeout(20):

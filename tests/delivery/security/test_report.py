@@ -50,11 +50,11 @@ def test_figures_survive_as_bytes_and_days_end() -> None:
     results.session("b.test", BAD, 1.0, "", LINES, NOON)
     restored = Results()
     restored.restore(results.export())
-    assert restored.finished(NOON) is None
-    assert restored.finished(NOON + DAY) == "2026-11-28"
+    assert restored.finished(NOON) == []
+    assert restored.finished(NOON + DAY) == ["2026-11-28"]
     assert restored.domains("2026-11-28") == ["b.test"]
     assert restored.take("2026-11-28", "b.test") == [results.look("2026-11-28", "b.test")[0]]
-    assert (len(restored), restored.finished(NOON + DAY)) == (0, None)
+    assert (len(restored), restored.finished(NOON + DAY)) == (0, [])
 
 
 def test_figures_are_bounded() -> None:
@@ -69,7 +69,7 @@ def test_figures_are_bounded() -> None:
     assert (len(figures.failures), figures.failed) == (MOST_FAILURES, MOST_FAILURES + 5)
     for day in range(1, 6):
         results.discovery("e.test", EXPIRED, NOON + day * DAY)
-    assert results.finished(NOON + 10 * DAY) == "2026-12-01"
+    assert results.finished(NOON + 10 * DAY) == ["2026-12-01", "2026-12-02", "2026-12-03"]
 
 
 @pytest.mark.parametrize(
