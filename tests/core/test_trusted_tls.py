@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import msgspec
@@ -88,8 +89,8 @@ def play(story: Callable[[Bench], Awaitable[None]]) -> None:
 
 
 def content_of(submission: Submission) -> dict[str, Any]:
-    attachment = message_from_bytes(submission.content).get_payload()[1]
-    found: dict[str, Any] = json.loads(gzip.decompress(attachment.get_payload(decode=True)))
+    attachment = list(message_from_bytes(submission.content, policy=default).iter_parts())[1]
+    found: dict[str, Any] = json.loads(gzip.decompress(attachment.get_content()))
     return found
 
 

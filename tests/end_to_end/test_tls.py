@@ -16,7 +16,7 @@ import pytest
 from mail.event import Event, EventKind
 from sandbox.certificate import self_signed
 from sandbox.scenario import Mailboxes, Name, PolicyHost, Scenario
-from sandbox.world import Sandbox
+from sandbox.world import Sandbox, SandboxAddresses
 from tests.end_to_end.house import GROUND, OPEN_ACCOUNT, House, internet_of, letter, serving
 
 DELIVERED, DEFERRED, BOUNCED = EventKind.DELIVERED, EventKind.DEFERRED, EventKind.BOUNCED
@@ -214,11 +214,7 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Ho
     """The Internet and the gateway, all messages sent."""
     place: Path = tmp_path_factory.mktemp("tls")
     with internet_of(scenario()) as (sandbox, addresses):
-        door = self_signed(["gateway.test"])
-        (place / "door.pem").write_bytes(door.pem)
-        (place / "door.key").write_bytes(door.key)
-        (place / "authority.pem").write_text(addresses.authority)
-        house = House(place, addresses, CONFIGURATION.replace("{policy}", str(addresses.policy_port)))
+        house = prepared(place, addresses)
         with serving(house):
             client = house.client()
             client.starttls(context=ssl._create_unverified_context())
@@ -230,6 +226,15 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Ho
             yield sandbox, house
 
 
+def prepared(place: Path, addresses: SandboxAddresses) -> House:
+    """A gateway that trusts the sandbox's authority, with TLS at its door."""
+    door = self_signed(["gateway.test"])
+    (place / "door.pem").write_bytes(door.pem)
+    (place / "door.key").write_bytes(door.key)
+    (place / "authority.pem").write_text(addresses.authority)
+    return House(place, addresses, CONFIGURATION.replace("{policy}", str(addresses.policy_port)))
+
+
 def send(client: smtplib.SMTP, name: str, case: Case) -> None:
     recipient = f"user@{name}.test"
     content = letter(recipient, stream=case.stream)
@@ -239,7 +244,11 @@ def send(client: smtplib.SMTP, name: str, case: Case) -> None:
 
 
 def first_word(house: House, name: str) -> Event:
-    recipient = f"user@{name}.test"
+    return first_of(house, f"user@{name}.test")
+
+
+def first_of(house: House, recipient: str) -> Event:
+    """The first event about a recipient after `accepted`."""
     return house.seen(recipient, lambda history: len(history) > 1)[1]
 
 
@@ -294,3 +303,26 @@ def test_the_log_and_the_metrics_say_how_tls_was_verified(fake: tuple[Sandbox, H
     assert 'mailwright_tls_failures_total{policy="mta-sts",result="certificate-host-mismatch"} 1.0' in page
     assert 'mailwright_mta_sts_fetches_total{result="sts-webpki-invalid"} 3.0' in page
     assert not house.complaints()
+
+
+def test_a_restart_keeps_enforcement_when_the_policy_can_no_longer_be_had(tmp_path: Path) -> None:
+    """Killed after it learned a policy, started when announcement and policy host are gone: mail of before and of after waits."""
+    bad = Mailboxes(name="kept", domains=["kept.test"], mx=["mx.kept.test"])
+    policy = PolicyHost(domain="kept.test", policy="version: STSv1\nmode: enforce\nmx: mx.kept.test\nmax_age: 86400\n")
+    with internet_of(Scenario(provider=[bad], policy=[policy])) as (sandbox, addresses):
+        house = prepared(tmp_path, addresses)
+        with serving(house):
+            with house.client() as client:
+                client.sendmail("news@shop.test", ["before@kept.test"], letter("before@kept.test"))
+            assert first_of(house, "before@kept.test").rule == "tls-not-trusted"
+            sandbox.publish(PolicyHost(domain="kept.test", id="", listening=False))
+            house.kill()
+            house.start()
+            with house.client() as client:
+                client.sendmail("news@shop.test", ["after@kept.test"], letter("after@kept.test"))
+            event = first_of(house, "after@kept.test")
+            assert (event.kind, event.tls_policy, event.rule) == (DEFERRED, "mta-sts", "tls-not-trusted")
+            house.call("queue.retry", domain="kept.test", dry_run=False)
+            house.seen("before@kept.test", lambda history: len(history) > 2)
+            assert sandbox.messages() == []
+            assert sandbox.fetched() == {"kept.test": 1}

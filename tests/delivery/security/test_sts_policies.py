@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ MONTH = ENFORCE.replace("86400", "2592000")
 DAY = 86_400.0
 
 
-def play(story: Callable[[SmallInternet], Awaitable[None]], *hosts: PolicyHost, **trust: object) -> None:
+def play(story: Callable[[SmallInternet], Awaitable[None]], *hosts: PolicyHost, **trust: Any) -> None:
     async def stage() -> None:
         async with small_internet(*hosts, **trust) as place:
             await story(place)
