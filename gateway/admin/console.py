@@ -26,6 +26,7 @@ from gateway.admin.publishing import PublishingCalls
 from gateway.admin.suppression import SuppressionCalls
 from gateway.calls import Lane
 from gateway.core.core import Core
+from gateway.core.held import not_before
 from gateway.core.sweeps import Action, Operation
 from gateway.publishing.publishing import Publishing
 from gateway.spool.port import Hold, Queued, Selection
@@ -95,7 +96,10 @@ class Console:
             reader.close()
 
     def _waits(self, queued: Queued) -> str:
-        """What keeps a delivery from being tried now besides its due time: its lanes rest, or its flow is held. "" when nothing does."""
+        """What keeps a delivery from being tried now besides its due time: its send-at, its lanes that rest, a hold of its flow; "" when
+        nothing does."""
+        if not_before(queued.message) > self._core.clock():
+            return "its send-at"
         held = self._core.held.get(queued.id)
         if not queued.flow or (held is not None and held.permit):
             return ""
@@ -115,6 +119,8 @@ class Console:
             held = self._core.held.get(identity)
             place = "on disk" if held is None else "in a window" if held.permit == 0 else "on a connection"
             more = {"waits": self._waits(found[0]), "flow": flow, "place": place, "return_path": found[0].return_path}
+            if found[0].message.labels is not None:
+                more["labels"] = msgspec.to_builtins(found[0].message.labels)
             return queued_view(found[0]) | more
         ended = self._core.ports.spool.sent(identity)
         if ended is None:

@@ -191,6 +191,18 @@ def test_a_message_waits_for_its_send_at(stage: tuple[House, Sandbox]) -> None:
     assert delivered.at >= accepted.next_attempt_at > begun
 
 
+def test_the_queue_says_what_waits_for_its_send_at_and_its_labels(stage: tuple[House, Sandbox]) -> None:
+    house, _ = stage
+    send(house, "tomorrow@reader.test", [("X-Send-At", "1d"), ("X-Tags", "vip"), ("X-Contact-Id", "c-17")])
+    (waiting,) = house.call("queue.list", domain="reader.test", limit=10)["deliveries"]
+    assert (waiting["recipient"], waiting["waits"], waiting["attempts"]) == ("tomorrow@reader.test", "its send-at", 0)
+    house.call("queue.retry", domain="reader.test", dry_run=False)
+    shown = house.call("queue.show", id=waiting["delivery"])
+    assert (shown["labels"]["tags"], shown["labels"]["contact"], shown["attempts"]) == (["vip"], "c-17", 0)
+    house.call("queue.cancel", domain="reader.test", dry_run=False)
+    assert kinds(house.ended("tomorrow@reader.test")) == [EventKind.ACCEPTED, EventKind.CANCELLED]
+
+
 def test_a_repeated_key_is_answered_with_the_first_message(stage: tuple[House, Sandbox]) -> None:
     house, sandbox = stage
     key = ("X-Idempotency-Key", "order 17")
