@@ -7,6 +7,7 @@ cancel is a final state too, and every accepted delivery ends in exactly one fin
 
 import datetime
 import enum
+import functools
 
 import msgspec
 
@@ -106,7 +107,14 @@ _decoder = msgspec.json.Decoder(Event)
 
 def timestamp(at: float) -> str:
     """Unix seconds as RFC 3339 UTC text with milliseconds."""
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(at // 1)
+    return f"{_to_the_second(second)}.{int((at - second) * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _to_the_second(second: int) -> str:
+    """Thousands of events a second say the same but for the milliseconds."""
+    return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def seal(event: Event) -> bytes:
