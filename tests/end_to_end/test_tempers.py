@@ -28,7 +28,7 @@ from tests.end_to_end.tempers import CASES, LIMITS, Case
 
 PATIENCE = 60.0
 """Seconds: the machine may be busy with other things."""
-RESIDENT = {"committer", "outbox", "routing", "snapshot", "sweeps", "feeder", "keeper", "story"}
+RESIDENT = {"committer", "outbox", "routing", "snapshot", "sweeps", "feeder", "keeper", "notifier", "story"}
 """Tasks that a gateway without work has."""
 
 
