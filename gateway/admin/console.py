@@ -148,7 +148,7 @@ class Console:
         selection = arguments.selection(self._core.clock())
         if selection == Selection() and not arguments.everything:
             raise CallError(
-                "say which deliveries: identities, --domain, --provider, --account, --stream, --campaign or --older-than; or everything (--all)"
+                "say which: identities, --domain, --provider, --account, --stream, --campaign or --older-than; or everything (--all)"
             )
         matched = await asyncio.get_running_loop().run_in_executor(None, self._count, selection)
         if arguments.dry_run:
