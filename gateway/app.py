@@ -48,7 +48,8 @@ from gateway.doors.submission import SubmissionDoor
 from gateway.observe import lines, log
 from gateway.observe.health import Health
 from gateway.observe.http import StatusServer
-from gateway.observe.metrics import Bound, Metrics
+from gateway.observe.metrics import Metrics
+from gateway.observe.view import Bound
 from gateway.publishing.publishing import Publishing
 from gateway.spool.port import Note, SpoolError
 from gateway.spool.sqlite import SqliteSpool
@@ -256,6 +257,7 @@ class Gateway:
             Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
             *self.tls.bounds(),
             Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),
+            *self.publishing.bounds(),
         ]
 
     def status(self) -> dict[str, Any]:
