@@ -15,6 +15,7 @@ import typer
 from config.load import Configuration
 from config.text import file_trouble
 from gateway.commands import lists as lists
+from gateway.commands import persons as persons
 from gateway.commands.accounts import account
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
 from gateway.commands.contacts import contacts

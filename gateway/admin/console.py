@@ -22,6 +22,7 @@ from gateway.admin.calls import (
     Result,
     ShowDelivery,
 )
+from gateway.admin.persons import PersonCalls
 from gateway.admin.publishing import PublishingCalls
 from gateway.admin.suppression import SuppressionCalls
 from gateway.calls import Lane
@@ -59,6 +60,7 @@ class Console:
             "lanes.suspend": (LaneName, self._suspend),
             "lanes.resume": (LaneName, self._resume),
             **SuppressionCalls(core, store).calls,
+            **PersonCalls(core, store).calls,
             **PublishingCalls(publishing).calls,
         }
 
