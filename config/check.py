@@ -53,6 +53,7 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     lines.append(f"next hops      {', '.join(asked) or 'no policies'}; DNSSEC is believed: {settings.dns.validating}")
     lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
     lines += _publishing(settings)
+    lines.append(_retention(settings))
     lines.append(f"status page    {settings.http.address or 'off'}")
     keys = ", ".join(f"{key.name} ({key.role})" for key in settings.api_key)
     lines.append(f"HTTP API       {settings.api.address or 'off'}, keys: {keys or 'none'}")
@@ -77,6 +78,19 @@ def _suppression(settings: Settings) -> str:
     soft = f"{known.soft_bounces} soft bounces suppress for {format_duration(known.soft_expiry)}"
     passes = ", ".join(known.transactional_passes) or "nothing"
     return f"suppression    transactional mail passes {passes}; {soft if known.soft_bounces else 'soft bounces never suppress'}"
+
+
+def _retention(settings: Settings) -> str:
+    kept = settings.retention
+    times: dict[str, float] = {
+        "sent ledger": settings.gateway.return_window,
+        "raw reports": kept.reports,
+        "event files": kept.event_files,
+        "events": kept.events,
+        "dead letters": kept.dead_letters,
+        **{kind.value: seconds for kind, seconds in kept.event_kinds.items()},
+    }
+    return f"kept for       {', '.join(f'{name} {format_duration(seconds)}' for name, seconds in times.items())}; logs: their own rotation"
 
 
 def warnings(settings: Settings) -> Iterator[str]:

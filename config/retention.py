@@ -4,6 +4,7 @@ from pydantic import Field
 
 from config.model import Model
 from config.units import Duration
+from mail.event import EventKind
 
 DAY = 86_400.0
 
@@ -13,7 +14,7 @@ class Retention(Model):
 
     event_files: Duration = Field(30 * DAY, ge=DAY, description="Event files on this machine; the one being written is rotated each day.")
     events: Duration = Field(395 * DAY, ge=DAY, description="Events in the contact database: 13 months.")
-    event_kinds: dict[str, Duration] = Field(
+    event_kinds: dict[EventKind, Duration] = Field(
         default={}, description='The same for single kinds, such as `{ accepted = "30d", deferred = "7d" }`.'
     )
     dead_letters: Duration = Field(30 * DAY, ge=DAY, description="Webhook requests that were given up.")
