@@ -31,7 +31,12 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
         lines.append(f"listener       {listener.name} on {listener.address}{proxies}, TLS {listener.tls}, without password: {who}")
     for account in settings.account:
         login = "password" if account.password else "no password"
-        lines.append(f"account        {account.name}: {login}, domains {', '.join(account.domains)}, stream {account.stream}")
+        quota = "".join(
+            f", {format_rate(rate)} {what}"
+            for rate, what in ((account.message_rate, "messages"), (account.recipient_rate, "recipients"))
+            if rate is not None
+        )
+        lines.append(f"account        {account.name}: {login}{quota}, domains {', '.join(account.domains)}, stream {account.stream}")
     lines.append(_suppression(settings))
     for domain in settings.domain:
         keys = ", ".join(f"{key.selector} ({key.algorithm})" for key in domain.dkim) or f"no key: {domain.without_key}"
