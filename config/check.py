@@ -55,7 +55,8 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     lines.append(f"providers      {len(settings.provider)} known; others get {limits.connections} connections, {rate}")
     trust = settings.sending.tls
     asked = [name for name, on in (("MTA-STS", trust.mta_sts), ("DANE", trust.dane), ("TLS reports", trust.reports)) if on]
-    lines.append(f"next hops      {', '.join(asked) or 'no policies'}; DNSSEC is believed: {settings.dns.validating}")
+    believed = {"auto": "name servers on loopback are believed", "yes": "name servers are believed", "no": "name servers are not believed"}
+    lines.append(f"next hops      {', '.join(asked) or 'no policies'}; about DNSSEC {believed[settings.dns.validating]}")
     lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
     lines += _publishing(settings)
     lines.append(_retention(settings))
