@@ -31,7 +31,12 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
         lines.append(f"listener       {listener.name} on {listener.address}{proxies}, TLS {listener.tls}, without password: {who}")
     for account in settings.account:
         login = "password" if account.password else "no password"
-        lines.append(f"account        {account.name}: {login}, domains {', '.join(account.domains)}, stream {account.stream}")
+        quota = "".join(
+            f", {format_rate(rate)} {what}"
+            for rate, what in ((account.message_rate, "messages"), (account.recipient_rate, "recipients"))
+            if rate is not None
+        )
+        lines.append(f"account        {account.name}: {login}{quota}, domains {', '.join(account.domains)}, stream {account.stream}")
     lines.append(_suppression(settings))
     for domain in settings.domain:
         keys = ", ".join(f"{key.selector} ({key.algorithm})" for key in domain.dkim) or f"no key: {domain.without_key}"
@@ -50,9 +55,11 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
     lines.append(f"providers      {len(settings.provider)} known; others get {limits.connections} connections, {rate}")
     trust = settings.sending.tls
     asked = [name for name, on in (("MTA-STS", trust.mta_sts), ("DANE", trust.dane), ("TLS reports", trust.reports)) if on]
-    lines.append(f"next hops      {', '.join(asked) or 'no policies'}; DNSSEC is believed: {settings.dns.validating}")
+    believed = {"auto": "name servers on loopback are believed", "yes": "name servers are believed", "no": "name servers are not believed"}
+    lines.append(f"next hops      {', '.join(asked) or 'no policies'}; about DNSSEC {believed[settings.dns.validating]}")
     lines.append(f"spool          refuses mail below {format_size(settings.spool.minimum_free)} free")
     lines += _publishing(settings)
+    lines.append(_retention(settings))
     lines.append(f"status page    {settings.http.address or 'off'}")
     keys = ", ".join(f"{key.name} ({key.role})" for key in settings.api_key)
     lines.append(f"HTTP API       {settings.api.address or 'off'}, keys: {keys or 'none'}")
@@ -77,6 +84,19 @@ def _suppression(settings: Settings) -> str:
     soft = f"{known.soft_bounces} soft bounces suppress for {format_duration(known.soft_expiry)}"
     passes = ", ".join(known.transactional_passes) or "nothing"
     return f"suppression    transactional mail passes {passes}; {soft if known.soft_bounces else 'soft bounces never suppress'}"
+
+
+def _retention(settings: Settings) -> str:
+    kept = settings.retention
+    times: dict[str, float] = {
+        "sent ledger": settings.gateway.return_window,
+        "raw reports": kept.reports,
+        "event files": kept.event_files,
+        "events": kept.events,
+        "dead letters": kept.dead_letters,
+        **{kind.value: seconds for kind, seconds in kept.event_kinds.items()},
+    }
+    return f"kept for       {', '.join(f'{name} {format_duration(seconds)}' for name, seconds in times.items())}; logs: their own rotation"
 
 
 def warnings(settings: Settings) -> Iterator[str]:

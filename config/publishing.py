@@ -31,7 +31,7 @@ class Contacts(Model):
         description='PostgreSQL, such as `postgresql://mailwright@db.example/crm`; with a password in it, `"${NAME}"` or `database_file`.',
     )
     database_file: ExistingFile | None = Field(None, description="File that holds the same.")
-    batch: int = Field(500, ge=1, le=5000, description="Events in one transaction.")
+    batch: int = Field(200, ge=1, le=5000, description="Events in one transaction.")
     statements: dict[str, list[str]] = Field(
         default={},
         description="Your own SQL by kind of event, in the transaction of the event: "

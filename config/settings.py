@@ -10,6 +10,7 @@ from config.labels import Labels
 from config.model import Model
 from config.notices import Notices
 from config.publishing import Contacts, Webhook
+from config.retention import Retention
 from config.sending import DkimKey, Dns, Domain, Pool, Provider, Sending, Source, StaticRoute, Stream
 from config.submission import Account, Listener, Logins
 from config.suppression import Suppression
@@ -104,6 +105,7 @@ class Settings(Model):
     suppression: Suppression = Field(default_factory=Suppression, description="Who is not written to.")
     contacts: Contacts = Field(default_factory=Contacts, description="The contact database.")
     webhook: list[Webhook] = Field(default=[], description="Endpoints that get events by HTTP POST.")
+    retention: Retention = Field(default_factory=Retention, description="How long data is kept.")
     http: Http = Field(default_factory=Http, description="Metrics and health.")
     api: Api = Field(default_factory=Api, description="The HTTP API.")
     api_key: list[ApiKey] = Field(default=[], description="Keys of the HTTP API.")

@@ -183,6 +183,7 @@ def forget(store: SuppressionStore, subject: str) -> int:
     with opened_beside(store) as connection, transaction(connection):
         connection.execute("UPDATE suppression SET address = '', facts = NULL WHERE key = ?", (store.keys.of(subject),))
         gone = connection.changes()
+        connection.execute("DELETE FROM soft WHERE key = ?", (store.keys.of(subject),))
     with opened_beside(store) as connection, translated("write"):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the old pages are in the log until it is emptied
     return gone

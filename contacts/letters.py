@@ -21,6 +21,7 @@ VERSION = 1
 MOST_LISTED = 1000
 UNDER_WAY, DEAD, AGAIN = range(3)
 
+_NAMES = "instr(lower(CAST(body AS TEXT)), ?) > 0"
 _COLUMNS = "id, endpoint, until, events, born, tries, refused, died, why, state"
 
 
@@ -141,6 +142,14 @@ class Letters:
         return self._change(
             ("UPDATE letter SET state = 2 WHERE state = 1 AND endpoint = ?1 AND (?2 = '' OR id = ?2)", (endpoint, identity))
         )
+
+    def about(self, address: str) -> list[Letter]:
+        """Letters whose body names the address (in lower case), with their bodies. Reads all of them."""
+        return [Letter(*row) for row in self._rows(f"SELECT {_COLUMNS}, body FROM letter WHERE {_NAMES}", (address,))]
+
+    def forget(self, address: str) -> int:
+        """Dead letters that name the address go, with what they say of others; how many. One under way is not touched."""
+        return self._change((f"DELETE FROM letter WHERE state > 0 AND {_NAMES}", (address,)))
 
     def forget_before(self, moment: float) -> int:
         """Dead letters that died before `moment` go; how many."""

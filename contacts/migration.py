@@ -1,7 +1,7 @@
 """The versions of schema `mailwright`: numbered files in contacts/sql, each carried out once, all of them in one transaction.
 
 `migrate` may be run by several at once and again at any time; it brings a database up to date or leaves it as it was. It is run by
-`mailwright db migrate`, by a role that may create a schema; a gateway's role needs only the rights that `grants` names.
+`mailwright db migrate`, as the gateways' own role: it makes a partition of the event table each month, which only its owner may.
 """
 
 import re

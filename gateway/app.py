@@ -22,6 +22,7 @@ from contacts.store import SuppressionStore
 from gateway.admin.console import Console
 from gateway.admin.http.start import ApiDoor
 from gateway.admin.server import ControlServer
+from gateway.admin.upkeep import Upkeep
 from gateway.calls import Message, Permit
 from gateway.compose.composer import REMEMBERED, Composer
 from gateway.compose.domains import Domains
@@ -48,7 +49,8 @@ from gateway.doors.submission import SubmissionDoor
 from gateway.observe import lines, log
 from gateway.observe.health import Health
 from gateway.observe.http import StatusServer
-from gateway.observe.metrics import Bound, Metrics
+from gateway.observe.metrics import Metrics
+from gateway.observe.view import Bound
 from gateway.publishing.publishing import Publishing
 from gateway.spool.port import Note, SpoolError
 from gateway.spool.sqlite import SqliteSpool
@@ -143,6 +145,7 @@ class Gateway:
         )
         self.console = Console(self.core, self.contacts, self.publishing, self.status)
         self.control = ControlServer(self.console, self.data, log.commanded, log.command_failed, log.bug)
+        self.upkeep = Upkeep(settings, self.core.outbox, self.contacts, self.suppressions.soft, self._clock, log.command_failed)
         self.api = ApiDoor(settings, self.console, log.commanded, log.command_failed, log.bug)
         self.snapshot = Snapshot(
             self.core,
@@ -256,6 +259,7 @@ class Gateway:
             Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
             *self.tls.bounds(),
             Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),
+            *self.publishing.bounds(),
         ]
 
     def status(self) -> dict[str, Any]:
@@ -297,6 +301,7 @@ class Gateway:
         self.api.start()
         if self.api.address is not None:
             log.listening("api", self.api.address, "")
+        self.upkeep.start()
         self.snapshot.start()
         self.tls.start(lambda: self.core.committer.broken is not None, self.core.accept, self._random)
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keeper")
@@ -337,6 +342,7 @@ class Gateway:
         self.watcher.reconfigured()
         self.metrics.name_providers(provider.name for provider in settings.provider)
         self.suppressions.reconfigure(settings)
+        self.upkeep.settings = settings
         self.core.reconfigure(settings)
         self.door.reconfigure(settings)
         self.api.reconfigure(settings)
@@ -356,6 +362,7 @@ class Gateway:
         await self.door.close(grace if self.broken is None else 0.0)
         await self.control.close()
         await self.api.close()
+        await self.upkeep.close()
         if self._keeper is not None:
             self._keeper.cancel()
         await self.snapshot.close()

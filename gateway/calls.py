@@ -61,7 +61,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     requiretls: bool = False
     """REQUIRETLS (RFC 8689): verified TLS to a next hop that offers the same, or nothing."""
     tls_relaxed: bool = False
-    """`TLS-Required: No` (RFC 8689 section 5): the recipient domain's own TLS policies are passed over."""
+    """`TLS-Required: No` (RFC 8689 section 3): the recipient domain's own TLS policies are passed over."""
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

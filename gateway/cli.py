@@ -2,7 +2,7 @@
 
 Thin on purpose. The rooms are imported inside the commands, so that `mailwright --help` is quick and a command works without the parts it
 does not use. Exit codes are those of sysexits.h: 64 usage, 65 data, 69 no gateway running, 73 the spool is taken, 75 try again, 78
-configuration.
+configuration; and 2 for a command or an option that does not exist.
 """
 
 from importlib.metadata import PackageNotFoundError
@@ -15,6 +15,7 @@ import typer
 from config.load import Configuration
 from config.text import file_trouble
 from gateway.commands import lists as lists
+from gateway.commands import persons as persons
 from gateway.commands.accounts import account
 from gateway.commands.console import CONFIG, USAGE, fail, print_json, read_settings
 from gateway.commands.contacts import contacts

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -236,11 +237,11 @@ def _compare(figures: Figures, counts: Counts) -> tuple[dict[str, int], bool]:
 
 def _show(result: Result, console: Console) -> None:
     """The table for people."""
-    table = Table(title=f"{result.accepted} deliveries ended in {result.seconds:.0f} s")
-    table.add_column("provider")
+    table = Table(title=f"{result.accepted} deliveries ended in {result.seconds:.0f} s", box=SIMPLE, padding=(0, 0))
+    table.add_column("provider", no_wrap=True)
     for heading in ("accepted", "delivered", "bounced", "expired", "deferrals"):
         table.add_column(heading, justify="right")
-    table.add_column("its own count")
+    table.add_column("its count")
     for name, each in result.providers.items():
         said = "agrees" if each.agrees else json.dumps(each.counted)
         row = [str(getattr(each, field)) for field in Figures.__struct_fields__[:5]]

@@ -1,6 +1,6 @@
 """What a crowd costs a normal client, and what an idle TLS connection costs in memory.
 
-    python -m bench.crowd [--pairs 5] [--messages 400] [--idle 300] [--slow 300] [--json]
+    python -m bench.crowd [--pairs 5] [--messages 1500] [--idle 300] [--slow 300] [--json]
 
 A normal client hands messages of 10 KB to a gateway one after the other and waits for each 250; the gateway delivers them to a sink. It
 does so alone and beside a crowd (idle ones over TLS; slow ones: an octet of a message a second over TLS, an octet of a command a second,
@@ -14,6 +14,7 @@ The last line is one JSON object; exit code 0 when the slowdown is at most 10 % 
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -24,7 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.crowd.clients import Crowd, free_port
+from bench.crowd.clients import STEP_SECONDS, Crowd, free_port
 from bench.relay.load import message
 from gateway.admin.client import call
 from tests.doors.house import write_certificate
@@ -98,6 +99,20 @@ class Gateway:
             time.sleep(0.1)
         raise RuntimeError("the queue does not drain")
 
+    def settle(self) -> None:
+        """Until it has little to do: what the crowd said at its arrival is answered. Raises RuntimeError after half a minute."""
+        for _ in range(60):
+            before = self._cpu()
+            time.sleep(0.5)
+            if self._cpu() - before < 0.1:
+                return
+        raise RuntimeError("the gateway does not come to rest")
+
+    def _cpu(self) -> float:
+        """Seconds of CPU used."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident(self) -> int:
         """Octets of resident memory."""
         fields = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines()
@@ -163,11 +178,12 @@ def pair(gateway: Gateway, wanted: dict[str, int], messages: int, crowd_first: b
         if crowded:
             crowd = Crowd(wanted, gateway.port, gateway.tls_port)
             with crowd:
-                time.sleep(2)
+                time.sleep(1.5 * STEP_SECONDS)
+                gateway.settle()
                 rates[crowded] = send(gateway.port, messages, content)
             if crowd.left != sum(wanted.values()):
                 raise RuntimeError(f"only {crowd.left} of {sum(wanted.values())} stood to the end")
-            time.sleep(1)
+            gateway.settle()
         else:
             rates[crowded] = send(gateway.port, messages, content)
         gateway.drain()
@@ -221,7 +237,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.crowd", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pairs", type=int, default=5, help="pairs of a run alone and a run in the crowd")
-    parser.add_argument("--messages", type=int, default=400, help="messages of the normal client in each run")
+    parser.add_argument("--messages", type=int, default=1500, help="messages of the normal client in each run")
     parser.add_argument("--idle", type=int, default=300, help="idle clients")
     parser.add_argument("--slow", type=int, default=300, help="slow clients")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")

@@ -20,7 +20,8 @@ STEP_SECONDS = 1.0
 """Between two octets of a slow client."""
 TOGETHER = 10
 """Clients that arrive at a time."""
-FLOOD = b"NOOP\r\n" * 20_000
+FLOOD = EHLO * 4000
+"""Asks for far more octets than anybody keeps for a client that does not read."""
 
 Kind = Callable[["Client"], None]
 """What a client does once it has been greeted and has said EHLO; called again each second."""
@@ -109,7 +110,12 @@ KINDS: dict[str, tuple[Kind, bool]] = {
 async def _arrive(kind: str, port: int, tls_port: int, context: ssl.SSLContext) -> Client:
     _, tls = KINDS[kind]
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(Client, "127.0.0.1", tls_port if tls else port, ssl=context if tls else None)
+    near = socket.socket()
+    if kind == "deaf":
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    near.setblocking(False)
+    await loop.sock_connect(near, ("127.0.0.1", tls_port if tls else port))
+    _, client = await loop.create_connection(Client, sock=near, ssl=context if tls else None, server_hostname="localhost" if tls else None)
     await client.greeted
     return client
 

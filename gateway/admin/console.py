@@ -22,6 +22,7 @@ from gateway.admin.calls import (
     Result,
     ShowDelivery,
 )
+from gateway.admin.persons import PersonCalls
 from gateway.admin.publishing import PublishingCalls
 from gateway.admin.suppression import SuppressionCalls
 from gateway.calls import Lane
@@ -59,6 +60,7 @@ class Console:
             "lanes.suspend": (LaneName, self._suspend),
             "lanes.resume": (LaneName, self._resume),
             **SuppressionCalls(core, store).calls,
+            **PersonCalls(core, store).calls,
             **PublishingCalls(publishing).calls,
         }
 
@@ -148,7 +150,7 @@ class Console:
         selection = arguments.selection(self._core.clock())
         if selection == Selection() and not arguments.everything:
             raise CallError(
-                "say which deliveries: identities, --domain, --provider, --account, --stream, --campaign or --older-than; or --all"
+                "say which: identities, --domain, --provider, --account, --stream, --campaign or --older-than; or everything (--all)"
             )
         matched = await asyncio.get_running_loop().run_in_executor(None, self._count, selection)
         if arguments.dry_run:
@@ -168,6 +170,8 @@ class Console:
         fields = {name: getattr(arguments, name) for name in HOLD_FIELDS}
         if not any(fields.values()):
             raise CallError("say what to hold: --provider, --account, --stream, --campaign, --domain or --source")
+        if arguments.source:
+            self._source(arguments.source)
         now = self._core.clock()
         until = now + arguments.seconds if arguments.seconds else 0.0
         hold = Hold(self._core.identities.next(now), now, until, reason=arguments.reason[:500], **fields)
@@ -201,6 +205,7 @@ class Console:
         """A hold of the lane with an end: like every order of a person it survives a restart."""
         if arguments.seconds <= 0:
             raise CallError("say for how long: every suspension of a lane ends by itself")
+        self._source(arguments.source)
         now = self._core.clock()
         until = now + arguments.seconds
         hold = Hold(
@@ -214,6 +219,12 @@ class Console:
         self._core.hold(hold)
         await self._core.committer.flush()
         return {"suspended": f"{arguments.source}/{arguments.provider}", "until": timestamp(until), "hold": to_text(hold.id)}
+
+    def _source(self, name: str) -> None:
+        """Refuses a source that does not exist: what is misspelt would seem stopped, and goes on."""
+        names = [source.name for source in self._core.settings.source]
+        if name not in names:
+            raise CallError(f"there is no source {name[:100]!r}; there is {', '.join(names)}")
 
     async def _resume(self, arguments: LaneName) -> Result:
         """Ends what people ordered for this lane alone, and what replies did to it."""

@@ -10,14 +10,17 @@ nothing else waits for it.
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from config.settings import Events
 from gateway.core.committer import Committer
+from gateway.core.personal import erase
 from gateway.spool.port import Note, Spool, SpoolError
 from mail.event import unseal
 
+DAY = 86_400.0
 PAGE = 1000
 POSITION = "outbox.ndjson"
 LONG_LINE = 1024
@@ -32,19 +35,38 @@ class EventFile:
 
     def __init__(self, path: Path, rotate_size: int, keep: int) -> None:
         self._path, self._rotate_size, self._keep = path, rotate_size, keep
+        self._lock = threading.Lock()
 
     def append(self, lines: list[bytes]) -> None:
         """Add the lines that the file does not end with already, durably."""
         if not lines:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(b"\n".join(lines) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        if size >= self._rotate_size:
-            self._rotate()
+        with self._lock:
+            with self._path.open("ab") as file:
+                file.write(b"\n".join(lines) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            if size >= self._rotate_size:
+                self._rotate()
+
+    def erase(self, address: str) -> tuple[int, int]:
+        """Rewrite what names the person: files, lines. New events wait meanwhile; they are in the spool."""
+        with self._lock:
+            changed = [count for path in self.files() if path.exists() and (count := erase(path, address))]
+        return len(changed), sum(changed)
+
+    def retain(self, now: float, seconds: float) -> int:
+        """Rotate a file that began more than a day ago, and delete those that ended before `seconds` ago; how many."""
+        with self._lock:
+            began = _began(self._path)
+            if began and began < now - DAY:
+                self._rotate()
+            old = [path for path in self.files() if path != self._path and path.exists() and path.stat().st_mtime < now - seconds]
+            for path in old:
+                path.unlink()
+        return len(old)
 
     def last_ids(self, count: int) -> set[str]:
         """Ids of the last lines, to recognise what a crash left behind the position: of the newest rotated file too, since a rotation may
@@ -71,6 +93,17 @@ class EventFile:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _began(path: Path) -> float:
+    """When the first event in a file was, 0 when there is none."""
+    if not path.exists():
+        return 0.0
+    with path.open("rb") as file:
+        try:
+            return unseal(file.readline(1_000_000)).at
+        except ValueError:
+            return 0.0
 
 
 def _last_ids(path: Path, count: int) -> set[str]:
@@ -124,6 +157,11 @@ class Outbox:
         return max(0, self._committer.position - self._position)
 
     @property
+    def runs(self) -> bool:
+        """Whether events are being written out at all."""
+        return self._task is not None and not self._task.done()
+
+    @property
     def newest(self) -> int:
         """Position of the newest event on disk."""
         return self._committer.position
@@ -131,6 +169,16 @@ class Outbox:
     def files(self) -> list[Path]:
         """The event file and what was rotated away, the oldest first."""
         return [] if self._file is None else self._file.files()
+
+    async def erase(self, address: str) -> tuple[int, int]:
+        """Take a person out of the event files: files and lines that changed. Raises OSError."""
+        if self._file is None:
+            return 0, 0
+        return await asyncio.get_running_loop().run_in_executor(None, self._file.erase, address)
+
+    def retain(self, now: float, seconds: float) -> int:
+        """Event files are kept for so long: how many went. In a thread. Raises OSError."""
+        return 0 if self._file is None else self._file.retain(now, seconds)
 
     def broken(self) -> bool:
         """Whether storage is broken: then nothing is read or written any more."""

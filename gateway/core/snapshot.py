@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from gateway.core.core import Core
 from gateway.core.resting import RestingLanes
-from gateway.observe.metrics import Bound, LaneGauge, Metrics, QueueView, SinkGauge, View
+from gateway.observe.metrics import Metrics
+from gateway.observe.view import Bound, LaneGauge, QueueView, SinkGauge, View
 from gateway.spool.port import FlowCount, SpoolError
 
 EVERY = 5.0

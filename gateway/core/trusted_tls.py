@@ -24,7 +24,8 @@ from gateway.delivery.security.report import Sender
 from gateway.delivery.security.results import KINDS, Described, Results
 from gateway.delivery.security.sts_policies import StsPolicies
 from gateway.observe import log
-from gateway.observe.metrics import Bound, Metrics
+from gateway.observe.metrics import Metrics
+from gateway.observe.view import Bound
 from gateway.spool.port import Note
 
 RESULTS = "tls-results"

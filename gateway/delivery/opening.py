@@ -298,7 +298,7 @@ class Opener:
         if isinstance(done, Unsecured):
             text = f"the TLS handshake with {candidate.host} failed: {done.why}"
             if done.identity:
-                text = f"the certificate of {candidate.host} is not what {self._asked[candidate.host].policy} asks for: {done.why}"
+                text = f"the certificate of {candidate.host} does not satisfy {self._asked[candidate.host].policy}: {done.why}"
             return "", self._untrusted(candidate, Own.TLS_UNTRUSTED if done.identity else Own.TLS_FAILED, text, done.result)
         trouble = await self._hello(connection, candidate)
         if trouble is not None and _rule(trouble) == Own.LOST.value:

@@ -306,7 +306,7 @@ class SubmissionSession:
 
 
 def _relaxed(header: Header) -> bool:
-    """Whether `TLS-Required: No` is said (RFC 8689 section 5); anything else in the field means nothing."""
+    """Whether `TLS-Required: No` is said (RFC 8689 section 3); anything else in the field means nothing."""
     return (header.value(b"tls-required") or b"").lower() == b"no"
 
 

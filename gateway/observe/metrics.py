@@ -9,15 +9,14 @@ The number of series is bounded: accounts are never a label, and of providers th
 own; the rest count as "other". Moving a metric never raises and never blocks.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from gateway.calls import TlsFacts
+from gateway.observe.view import View, ViewCollector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the time at which each series began: twice the page for nothing that anybody asks
 
@@ -128,59 +127,6 @@ DEFINITIONS: tuple[Definition, ...] = (
 )
 
 
-class QueueView(msgspec.Struct, frozen=True, gc=False):
-    """Backlog of one provider. `oldest` is the age of its oldest delivery in seconds."""
-
-    provider: str
-    queued: int
-    leased: int = 0
-    due: int = 0
-    oldest: float = 0.0
-
-
-class LaneGauge(msgspec.Struct, frozen=True, gc=False):
-    """One lane."""
-
-    source: str
-    provider: str
-    connections: int
-    limit: int
-    suspended: bool = False
-
-
-class Bound(msgspec.Struct, frozen=True, gc=False):
-    """How full something bounded is."""
-
-    name: str
-    used: float
-    limit: float
-
-
-class SinkGauge(msgspec.Struct, frozen=True, gc=False):
-    """One road of events. `oldest` in seconds; `caught_up` from 0 to 1."""
-
-    name: str
-    waiting: int
-    oldest: float = 0.0
-    caught_up: float = 1.0
-    failing: bool = False
-    dead: int = 0
-
-
-class View(msgspec.Struct, frozen=True):
-    """What the core sees of itself, replaced as a whole."""
-
-    queue: list[QueueView] = []
-    lanes: list[LaneGauge] = []
-    bounds: list[Bound] = []
-    spool: dict[str, float] = {}
-    sinks: list[SinkGauge] = []
-    conditions: dict[str, bool] = {}
-    """True: broken."""
-    quotas: dict[str, float] = {}
-    """Accounts, by state of their quota."""
-
-
 class Metrics:
     """All metrics, on a registry of their own. Methods may be called from any thread."""
 
@@ -190,7 +136,7 @@ class Metrics:
         self._room = unnamed
         self._children: dict[tuple[str, ...], Any] = {}
         self._metrics: dict[str, Any] = {entry.name: self._make(entry) for entry in DEFINITIONS if entry.kind != "view"}
-        self._view = _ViewCollector()
+        self._view = ViewCollector((entry.name, entry.help, entry.labels) for entry in DEFINITIONS if entry.kind == "view")
         self.registry.register(self._view)
         ProcessCollector(registry=self.registry)
         self._child("mailwright_build_info", version).set(1)
@@ -316,6 +262,12 @@ class Metrics:
         """Events reached a sink."""
         self._child("mailwright_events_published_total", sink).inc(events)
 
+    def sink_known(self, sink: str) -> None:
+        """There is such a sink: an alert on a rate needs its series before their first step."""
+        for why in ("dead", "bound", "damaged"):
+            self._child("mailwright_events_lost_total", sink, why)
+        self._child("mailwright_events_failures_total", sink)
+
     def publishing_failed(self, sink: str) -> None:
         """A try to write events to a sink failed."""
         self._child("mailwright_events_failures_total", sink).inc()
@@ -347,44 +299,3 @@ class Metrics:
     def show(self, view: View) -> None:
         """Replace the snapshot."""
         self._view.view = view
-
-
-class _ViewCollector(Collector):
-    """Turns the last snapshot into samples when somebody asks. Replacing it is one assignment, so no lock is needed."""
-
-    def __init__(self) -> None:
-        self.view = View()
-
-    def collect(self) -> Iterator[Metric]:
-        rows = _rows(self.view)
-        for entry in DEFINITIONS:
-            if entry.kind == "view":
-                family = GaugeMetricFamily(entry.name, entry.help, labels=entry.labels)
-                for labels, value in rows[entry.name]:
-                    family.add_metric(labels, value)
-                yield family
-
-
-def _rows(view: View) -> dict[str, list[tuple[tuple[str, ...], float]]]:
-    """The samples of every `view` metric: label values and value."""
-    queue, lanes = view.queue, view.lanes
-    return {
-        "mailwright_queue_deliveries": [
-            row for one in queue for row in (((one.provider, "queued"), one.queued), ((one.provider, "leased"), one.leased))
-        ],
-        "mailwright_queue_due": [((one.provider,), one.due) for one in queue],
-        "mailwright_queue_oldest_seconds": [((one.provider,), one.oldest) for one in queue],
-        "mailwright_lane_connections": [((one.source, one.provider), one.connections) for one in lanes],
-        "mailwright_lane_connections_limit": [((one.source, one.provider), one.limit) for one in lanes],
-        "mailwright_lane_suspended": [((one.source, one.provider), float(one.suspended)) for one in lanes],
-        "mailwright_bound_used": [((one.name,), one.used) for one in view.bounds],
-        "mailwright_bound_limit": [((one.name,), one.limit) for one in view.bounds],
-        "mailwright_spool_octets": [((part,), value) for part, value in view.spool.items()],
-        "mailwright_events_waiting": [((one.name,), float(one.waiting)) for one in view.sinks],
-        "mailwright_events_oldest_seconds": [((one.name,), one.oldest) for one in view.sinks],
-        "mailwright_events_caught_up_ratio": [((one.name,), one.caught_up) for one in view.sinks],
-        "mailwright_events_failing": [((one.name,), float(one.failing)) for one in view.sinks],
-        "mailwright_dead_letters": [((one.name,), float(one.dead)) for one in view.sinks if one.name.startswith("webhook:")],
-        "mailwright_account_quotas": [((state,), value) for state, value in view.quotas.items()],
-        "mailwright_condition_broken": [((name,), float(broken)) for name, broken in view.conditions.items()],
-    }

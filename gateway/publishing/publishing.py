@@ -13,7 +13,8 @@ from config.settings import Settings
 from contacts.audit import Audit
 from contacts.store import SuppressionStore
 from gateway.core.outbox import Outbox
-from gateway.observe.metrics import Metrics, SinkGauge
+from gateway.observe.metrics import Metrics
+from gateway.observe.view import Bound, SinkGauge
 from gateway.publishing.database import DatabaseRoad
 from gateway.publishing.sink import Sink
 from gateway.publishing.webhooks import Webhooks, letters_exist
@@ -77,6 +78,10 @@ class Publishing:
     def gauges(self) -> list[SinkGauge]:
         """For the metrics."""
         return [sink.gauge() for sink in self._sinks()]
+
+    def bounds(self) -> list[Bound]:
+        """How full the outbox is, by the road that is furthest behind."""
+        return [Bound("events", max(sink.waiting for sink in self._sinks()), self._bound)] if self._sinks() else []
 
     def status(self) -> dict[str, object]:
         """For `mailwright status`."""

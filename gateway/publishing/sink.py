@@ -6,7 +6,8 @@ A failure is logged when it begins, then every `REMIND` seconds, and its end onc
 from collections.abc import Callable
 
 from gateway.observe import log
-from gateway.observe.metrics import Metrics, SinkGauge
+from gateway.observe.metrics import Metrics
+from gateway.observe.view import SinkGauge
 
 REMIND = 600.0
 
@@ -25,6 +26,7 @@ class Sink:
         self._most = 0
         self._since = 0.0
         self._reminded = 0.0
+        metrics.sink_known(name)
 
     @property
     def waiting(self) -> int:

@@ -229,7 +229,8 @@ class Selection(msgspec.Struct, frozen=True, gc=False):
 
 class Sweep(msgspec.Struct, frozen=True, gc=False):
     """One slice (at most `limit`, 1,000) of a change to many queued deliveries: `retry` makes them due at `at`, `reroute` makes them
-    unrouted and due at `at`. Leased ones are not touched. `after` is the largest identity already seen, so that a sweep moves on."""
+    unrouted and due at `at`. Leased ones are not touched. `after` is the largest identity already seen, so that a sweep moves on. `forget`
+    takes the identities of its selection out of the sent ledger."""
 
     action: str
     selection: Selection

@@ -90,6 +90,10 @@ SELECT max(id) FROM sent_$day
 -- A slice of an old day goes.
 DELETE FROM sent_$day WHERE id IN (SELECT id FROM sent_$day ORDER BY id LIMIT ?)
 
+-- name: sent.forget
+-- Deliveries to somebody who wants to be forgotten leave the ledger.
+DELETE FROM sent_$day WHERE id IN (SELECT value FROM carray(?))
+
 -- name: sent.drop
 -- An old day goes whole.
 DROP TABLE sent_$day

@@ -273,7 +273,15 @@ class Work:
             else:
                 self._connection.execute(statement("note.put"), (note.key, note.value))
 
+    def _forget(self, deliveries: list[int]) -> list[int]:
+        """Rows of the sent ledger go before their day."""
+        for day in sorted(self._next.days):
+            self._connection.execute(statement("sent.forget", day=day), (apsw.carray(array("q", deliveries)),))
+        return deliveries
+
     def _sweep(self, sweep: Sweep) -> list[int]:
+        if sweep.action == "forget":
+            return self._forget(sweep.selection.ids) if sweep.selection.ids else []
         condition, bindings = where(sweep.selection)
         text = (
             "SELECT json_group_array(id) FROM (SELECT delivery.id AS id FROM delivery LEFT JOIN message ON message.id = delivery.message"

@@ -35,6 +35,9 @@ def test_fields_of_the_application_keep_their_bytes_and_order() -> None:
         b"x-kind: a",
         b"X-CAMPAIGN: a\r\n b",
         b"X-Mailwright-Any: a",
+        b"X-SMTPAPI: {}",
+        b"X-PM-Metadata-Color: blue",
+        b"x-mailgun-anything: a",
     ],
 )
 def test_what_is_for_us_alone_does_not_leave(field: bytes) -> None:

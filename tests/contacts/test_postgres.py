@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
@@ -168,6 +169,36 @@ def test_contact_state_follows_the_events(database):
             assert (state["sequence"], state["soft_streak"], state["last_solicited_by"]) == (7, 0, "crm")
             days = await reader.fetch("SELECT account, stream_kind, deliveries FROM mailwright.contact_day ORDER BY account")
             assert [tuple(row) for row in days] == [("bank", "transactional", 1), ("crm", "marketing", 1), ("shop", "marketing", 1)]
+
+    asyncio.run(run())
+
+
+def test_who_was_solicited_how_often_and_by_whom_is_one_row(database):
+    async def run():
+        today = time.time()
+        async with contacts(database) as road, plain(database) as crm:
+            made = [(1, "shop", "news"), (3, "crm", "news"), (10, "shop", "news"), (2, "shop", "receipts"), (40, "shop", "news")]
+            log = [
+                Event(
+                    id=f"d{number}.1",
+                    kind=EventKind.DELIVERED,
+                    at=today - days * 86_400,
+                    recipient="Jane@example.org",
+                    account=account,
+                    stream=stream,
+                )
+                for number, (days, account, stream) in enumerate(made)
+            ]
+            await road.publish(rows(*log, addition("s", at=today)))
+            await crm.execute("INSERT INTO mailwright.consent (recipient, given, stated_by) VALUES ('jane@example.org', true, 'crm')")
+            row = dict(await crm.fetchrow("SELECT * FROM mailwright.contact WHERE recipient = 'jane@example.org'"))
+            assert (row["marketing_7_days"], row["marketing_30_days"]) == (2, 3), "across all accounts"
+            assert (row["transactional_7_days"], row["transactional_30_days"]) == (1, 1)
+            assert (row["last_solicited_by"], row["consent"], row["suppressed"]) == ("shop", True, True)
+            by = await crm.fetch(
+                "SELECT account, deliveries_30_days FROM mailwright.solicitation WHERE stream_kind = 'marketing' ORDER BY 1"
+            )
+            assert [tuple(row) for row in by] == [("crm", 1), ("shop", 2)]
 
     asyncio.run(run())
 

@@ -49,6 +49,19 @@ def test_sends_under_one_key_are_tried_once_each(tmp_path: Path, together: bool)
     play(scene)
 
 
+def test_a_campaign_of_one_message_each_under_one_key_is_tried_once_each(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as stage:
+            people = [f"r{number}@one.test" for number in range(150)]
+            answers = await asyncio.gather(*(send(stage, person) for person in people * 3))
+            assert sum(answer.repeated for answer in answers) == 300
+            await stage.until(lambda: not stage.queued())
+            assert len(stage.tried) == len(set(stage.tried)) == 150
+            assert stage.core.windows._reserved == {}
+
+    play(scene)
+
+
 def test_new_recipients_under_a_known_key_are_sent_to(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(tmp_path) as stage:

@@ -75,3 +75,31 @@ def test_a_rotation_before_the_crash_repeats_nothing_either(tmp_path: Path) -> N
     assert file.read_bytes().splitlines() == events[6:]
     file.write_bytes(b"")
     assert _publish(Disk(events, position=6), tmp_path) == 4, "an empty file says nothing"
+
+
+def test_an_event_goes_when_every_reader_has_it_and_no_sooner(tmp_path: Path) -> None:
+    disk = Disk([_sealed(number) for number in range(100)])
+
+    async def run() -> None:
+        outbox = Outbox(disk, disk, Events(), tmp_path, lambda trouble: None, lambda events: None, lambda rows: None)  # type: ignore[arg-type]
+        outbox.add("postgres", 40)
+        outbox.add("webhook:crm", 10)
+        ended = []
+
+        async def end() -> None:
+            ended.append(disk.kept_from)
+
+        outbox.on_close = end
+        outbox.start()
+        await outbox.close()
+        assert (disk.kept_from, ended) == (10, [10]), "the file has all, and waits for nobody"
+        outbox.reached("webhook:crm", 90)
+        assert disk.kept_from == 40
+        outbox.reached("postgres", 100)
+        assert disk.kept_from == 90
+        outbox.reached("postgres", 50)
+        assert disk.kept_from == 90, "a reader does not go back"
+        assert [position for position, _ in outbox.page(98, 10)] == [99, 100]
+        assert outbox.page(100, 10) == []
+
+    asyncio.run(run())

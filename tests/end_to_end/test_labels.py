@@ -3,6 +3,7 @@ tags and metadata are on the events, and the fields do not leave."""
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -150,19 +151,19 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, San
             assert house.complaints() == []
 
 
-def send(house: House, recipient: str, fields: list[tuple[str, str]]) -> str:
+def send(house: House, recipient: str, fields: list[tuple[str, str]], text: str = "Hello.") -> str:
     """As an application does it; the text of the answer."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "News <news@shop.test>", recipient, "Hello"
     for name, value in fields:
         message[name] = value
-    message.set_content("Hello.")
+    message.set_content(text)
     with house.client() as client:
         client.mail("news@shop.test")
         client.rcpt(recipient)
-        code, text = client.data(message.as_bytes(policy=message.policy.clone(linesep="\r\n")))
-    assert code == 250, text
-    return text.decode()
+        code, answer = client.data(message.as_bytes(policy=message.policy.clone(linesep="\r\n")))
+    assert code == 250, answer
+    return answer.decode()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -211,7 +212,15 @@ def test_a_repeated_key_is_answered_with_the_first_message(stage: tuple[House, S
     assert send(house, "once@reader.test", [key, ("X-Campaign", "other")]).endswith(f"queued as {first} before, not sent again")
     assert len(house.ended("once@reader.test")) == 2
     assert len([one for one in sandbox.messages() if "once@reader.test" in one.recipients]) == 1
-    assert [line["another_body"] for line in house.until(lambda: house.logged("repeated")[1:], "the log")] == [False]
+    send(house, "once@reader.test", [key], text="Another text.")
+    lines = house.until(lambda: house.logged("repeated")[2:] and house.logged("repeated"), "the log")
+    assert [(line["another_body"], line["first"]) for line in lines] == [(False, first), (False, first), (True, first)]
+    with urllib.request.urlopen(f"http://127.0.0.1:{house.http}/metrics", timeout=30) as page:
+        counted = [line for line in page.read().decode().splitlines() if line.startswith("mailwright_recipients_repeated_total{")]
+    assert sorted(line.partition("{")[2] for line in counted) == [
+        'body="another",stream="default"} 1.0',
+        'body="same",stream="default"} 2.0',
+    ]
 
 
 def test_what_cannot_be_read_is_said_once_and_the_mail_goes_out(stage: tuple[House, Sandbox]) -> None:

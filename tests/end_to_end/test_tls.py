@@ -138,6 +138,9 @@ CASES = {
     "relaxed-sts-mismatched": Case(OPPORTUNISTIC, GOOD, sts("enforce", "mx.elsewhere.test"), relaxed=True),
     "relaxed-dane-mismatched": Case(OPPORTUNISTIC, {**ALONE, "tlsa": "wrong"}, signed=True, relaxed=True),
     "relaxed-downgraded": Case(OPPORTUNISTIC, NO_TLS, sts("enforce"), relaxed=True),
+    # Two hosts of which the preferred one fails what is asked
+    "spare-sts": Case(BY_NAME, policy=sts("enforce", "*.spare.test")),
+    "spare-requiretls": Case(ASKED, policy=sts("enforce", "*.spare.test"), requiretls=True),
     # What the operator asks for
     "stream-verified": Case(Ends(DELIVERED, "verified", "certificate"), GOOD, stream="verified"),
     "stream-verified-self-signed": Case(Ends(DEFERRED, "verified", "failed", "tls-not-trusted"), ALONE, stream="verified"),
@@ -191,14 +194,19 @@ policy_timeout = "2s"
 def scenario() -> Scenario:
     """The fake Internet of all cases."""
     hosted = [f"{name}.test" for name in CASES if name.startswith("hosted-")]
-    providers = [Mailboxes(name="hosting", domains=hosted, mx=["mx.hosting.test"])]
+    spared = [f"{name}.test" for name in CASES if name.startswith("spare-")]
+    providers = [
+        Mailboxes(name="hosting", domains=hosted, mx=["mx.hosting.test"]),
+        Mailboxes(name="spare-first", domains=spared, mx=["mx1.spare.test"], certificate="expired", requiretls=True),
+        Mailboxes(name="spare-second", domains=spared, mx=["mx2.spare.test"], certificate="good", requiretls=True),
+    ]
     policies: list[PolicyHost] = []
     signed: list[str] = []
     bogus: list[str] = []
-    names: list[Name] = []
+    names = [Name(name=domain, records=["MX 10 mx1.spare.test.", "MX 20 mx2.spare.test."]) for domain in spared]
     for name, case in CASES.items():
         domain = f"{name}.test"
-        if domain not in hosted:
+        if domain not in (*hosted, *spared):
             providers.append(Mailboxes.model_validate({"name": name, "domains": [domain], "mx": [f"mx.{domain}"], **case.provider}))
         if case.policy is not None:
             policy = {**case.policy, "policy": str(case.policy["policy"]).replace("{domain}", domain)}
@@ -277,8 +285,16 @@ def test_one_domains_broken_policy_leaves_the_others_at_its_mx_alone(fake: tuple
     words = {name: first_word(house, name) for name in CASES if name.startswith("hosted-")}
     delivered = {name for name, event in words.items() if event.kind is DELIVERED}
     assert delivered == {"hosted-plain", "hosted-plain-too", "hosted-testing", "hosted-policy-hangs", "hosted-signed"}
+    assert words["hosted-policy-hangs"].at > max(words[name].at for name in ("hosted-plain", "hosted-plain-too", "hosted-signed"))
     assert {event.host for event in words.values()} == {"mx.hosting.test"}
     assert {event.provider for event in words.values()} == {"hosting.test"}
+
+
+def test_a_host_that_fails_is_told_of_although_the_next_one_takes_the_mail(fake: tuple[Sandbox, House]) -> None:
+    _, house = fake
+    assert first_word(house, "spare-sts").host == "mx2.spare.test"
+    line = house.until(lambda: [line for line in house.logged("attempt") if line["recipient"] == "user@spare-sts.test"], "its line")[0]
+    assert [told.split(":")[0] for told in line["tls_failures"]] == ["mx1.spare.test certificate-expired"]
 
 
 def test_zones_are_signed_and_what_dnssec_says_is_heard(fake: tuple[Sandbox, House]) -> None:

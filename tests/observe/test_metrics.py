@@ -4,8 +4,9 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from gateway.observe.metrics import DEFINITIONS, Bound, LaneGauge, Metrics, QueueView, SinkGauge, View
+from gateway.observe.metrics import DEFINITIONS, Metrics
 from gateway.observe.reference import page
+from gateway.observe.view import Bound, LaneGauge, QueueView, SinkGauge, View
 
 
 def _page_of(metrics: Metrics) -> str:

@@ -8,7 +8,7 @@ In words, first match wins:
 - the message demands REQUIRETLS (RFC 8689 section 4.2.1): a host whose name is authenticated (DNSSEC, MTA-STS, or the operator's own route)
   and a verified certificate, by DANE where there is DANE; nothing else.
 - the operator said `none`: in the clear, whatever the domain publishes.
-- the message says `TLS-Required: No` (RFC 8689 section 5): the domain's policies are passed over.
+- the message says `TLS-Required: No` (RFC 8689 section 4.2.2): the domain's policies are passed over.
 - DANE records that could not be had, or are bogus: not this host (RFC 7672 section 2.1.1).
 - usable DANE records: DANE. MTA-STS never overrides it, in neither direction (RFC 8461 section 2).
 - MTA-STS in mode enforce: the certificate must be valid for the host, and the host named by the policy (RFC 8461 section 4).

@@ -1,0 +1,116 @@
+"""What watches see of the roads, and what happens when the outbox is as full as it may be."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.publishing import Contacts, Webhook
+from config.settings import Events, Settings
+from contacts.store import SuppressionStore
+from contacts.suppression import Policy, Rules
+from gateway.core.outbox import Outbox
+from gateway.observe.metrics import Metrics
+from gateway.publishing.publishing import CONDITION, Publishing
+from gateway.publishing.sink import REMIND, Sink
+from tests.core.test_outbox import Disk
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    made = SuppressionStore(tmp_path, Rules(Policy(), {}), time.time)
+    yield made
+    made.close()
+
+
+def publishing(settings: Settings, store: SuppressionStore, disk: Disk, told: dict[str, str | None]) -> Publishing:
+    outbox = Outbox(disk, disk, settings.events, store.folder, lambda trouble: None, lambda events: None, lambda rows: None)  # type: ignore[arg-type]
+    return Publishing(settings, outbox, store, Metrics(), told.__setitem__, Clock(), random.Random(1))
+
+
+def test_with_nothing_configured_there_is_nothing(store: SuppressionStore) -> None:
+    made = publishing(Settings(), store, Disk([]), {})
+    assert (made.webhooks, made.gauges(), made.status(), made.room()) == (None, [], {}, True)
+    assert not (store.folder / "webhooks.db").exists()
+
+
+def test_at_the_bound_new_mail_waits_for_the_database_and_comes_in_again_below_it(store: SuppressionStore) -> None:
+    async def run() -> None:
+        told: dict[str, str | None] = {}
+        disk = Disk([])
+        made = publishing(Settings(contacts=Contacts(database=NOWHERE), events=Events(waiting=10_000)), store, disk, told)
+        disk.position = 9_999
+        assert made.room()
+        disk.position = 10_000
+        assert not made.room()
+        assert "behind" in str(told[CONDITION])
+        disk.position = 9_999
+        assert made.room()
+        assert told[CONDITION] is None
+        await made.close()
+
+    asyncio.run(run())
+
+
+def test_a_webhook_that_is_behind_stops_no_mail(store: SuppressionStore, tmp_path: Path) -> None:
+    async def run() -> None:
+        hook = Webhook(name="crm", url="https://crm.example/x", secret="whsec_" + "QUJD" * 10)
+        store.folder.joinpath("x").touch()
+        settings = Settings(webhook=[hook], events=Events(waiting=10_000))
+        settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"data": tmp_path})})
+        disk = Disk([])
+        made = publishing(settings, store, disk, {})
+        disk.position = 1_000_000
+        assert made.room()
+        (gauge,) = made.gauges()
+        assert (gauge.name, gauge.waiting) == ("webhook:crm", 1_000_000)
+        await made.close()
+
+    asyncio.run(run())
+
+
+def test_a_sink_shows_its_backlog_its_age_its_trouble_and_its_progress() -> None:
+    newest, clock = [0], Clock()
+    sink = Sink("postgres", 0, lambda: newest[0], Metrics(), clock)
+    assert sink.gauge().caught_up == 1.0
+    newest[0] = 1000
+    sink.oldest_at = clock.now - 60
+    sink.told("contact database: away")
+    gauge = sink.gauge()
+    assert (gauge.waiting, gauge.oldest, gauge.failing, gauge.caught_up) == (1000, 60.0, True, 0.0)
+    sink.told(None)
+    sink.reached(750, 750)
+    assert sink.gauge().caught_up == 0.75
+    assert sink.status()["caught_up"] == "75%"
+    newest[0] = 2000
+    assert sink.gauge().caught_up == 0.0, "a backlog that grows is the new measure"
+    sink.reached(2000, 1250)
+    assert (sink.gauge().caught_up, sink.gauge().oldest, sink.status()["error"]) == (1.0, 0.0, "")
+
+
+def test_trouble_is_logged_when_it_begins_and_then_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway.observe import log
+
+    lines: list[str] = []
+    monkeypatch.setattr(log, "publishing_failed", lambda sink, error, waiting: lines.append(error))
+    monkeypatch.setattr(log, "publishing_well", lambda sink, seconds, waiting: lines.append(f"well after {seconds:.0f}"))
+    clock = Clock()
+    sink = Sink("postgres", 0, lambda: 5, Metrics(), clock)
+    for _ in range(120):
+        sink.told("away")
+        clock.now += 10
+    sink.told(None)
+    sink.told(None)
+    assert lines == ["away"] * (1200 // int(REMIND)) + ["well after 1200"]
