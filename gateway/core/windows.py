@@ -204,7 +204,8 @@ class FlowWindows:
             self._on_disk[flow] = None
         if len(due) < MOST_FLOWS_A_QUERY:
             self._horizon = now
-            self._next_due = self._spool.next_due(now) or math.inf
+            # What is being deferred in this moment is not on disk yet and not seen: the next look comes in any case.
+            self._next_due = min(self._spool.next_due(now) or math.inf, now + LONGEST_SLEEP)
         else:
             self._next_due = now + 0.1
 
