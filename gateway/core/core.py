@@ -203,7 +203,12 @@ class Core:
         self.notifier = Notifier(
             ports.spool, self.committer, self.acceptor, ports.observer, ports.clock, ports.hostname, domain, ports.on_bug
         )
-        self.notifier.reconfigure(settings, NoticePolicy(settings))
+        self._tell_as(settings, NoticePolicy(settings))
+
+    def _tell_as(self, settings: Settings, policy: NoticePolicy) -> None:
+        """Reports and events as the accounts want them."""
+        self.notifier.reconfigure(settings, policy)
+        self.outbox.unwanted = frozenset(account.name for account in settings.account if account.notify == "dsn")
 
     def start(self, *, deliver: bool = True) -> None:
         """Begin. Without `deliver` only the console works: nothing is routed, fed, sent, expired or published."""
@@ -230,7 +235,7 @@ class Core:
         self.quotas.reconfigure(settings)
         policy = NoticePolicy(settings)
         self.settler = Settler(streams, self.flows, self.ports.random, settings.gateway.node, self.ports.soft_bounce, policy)
-        self.notifier.reconfigure(settings, policy)
+        self._tell_as(settings, policy)
         self.engine.settler = self.unrouted.settler = self.sweeper.settler = self.settler
         self.windows.streams = streams
         self.ports.controller.reconfigure(settings, self.clock())

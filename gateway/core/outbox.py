@@ -147,6 +147,8 @@ class Outbox:
         self.on_close: Callable[[], Awaitable[None]] | None = None
         """Ends the other readers; called when the last event is on disk."""
         self._seen: set[str] = set() if self._file is None else self._file.last_ids(2 * PAGE)
+        self.unwanted: frozenset[str] = frozenset()
+        """Accounts whose events stay out of the file: they are told by reports alone. Every other reader gets them."""
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._caught_up = asyncio.Event()
@@ -273,8 +275,11 @@ class Outbox:
 
     def _unwritten(self, page: list[tuple[int, bytes]]) -> list[bytes]:
         if not self._seen:
-            return [line for _, line in page]
+            return self._wanted([line for _, line in page])
         lines = [line for _, line in page if unseal(line).id not in self._seen]
         if len(lines) == len(page):
             self._seen.clear()  # past what a crash may have left
-        return lines
+        return self._wanted(lines)
+
+    def _wanted(self, lines: list[bytes]) -> list[bytes]:
+        return [line for line in lines if unseal(line).account not in self.unwanted] if self.unwanted else lines

@@ -1,6 +1,7 @@
 """From an outcome to a report on its way: who is told, once, together, and what is dropped instead."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,12 @@ def settings(**notices: Any) -> Settings:
         {
             "spool": {"minimum_free": 0},
             "domain": [{"name": "shop.test"}],
-            "account": [{"name": "default"}, {"name": "shop", "domains": ["shop.test"]}, {"name": "silent", "notify": "events"}],
+            "account": [
+                {"name": "default"},
+                {"name": "shop", "domains": ["shop.test"]},
+                {"name": "silent", "notify": "events"},
+                {"name": "mail", "notify": "dsn"},
+            ],
             "stream": [{"name": "default"}, {"name": "slow", "retry": {"first": "30s", "longest": "30s", "jitter": 0}}],
             "notices": {"gather": "100ms"} | notices,
         }
@@ -146,7 +152,7 @@ def test_a_delay_is_told_once_and_a_failure_after_it_too(tmp_path: Path) -> None
         async with office(tmp_path, BUSY, delay="1h", gather="200ms") as stage:
             await stage.hand_in("a@x.test", stream="slow")
             for attempts, ahead in ((1, 3601.0), (2, 3700.0), (3, 3800.0), (4, 4 * 86_400.0)):
-                await stage.until(lambda wanted=attempts: _deferred(stage, wanted), f"attempt {attempts}")
+                await stage.until(functools.partial(_deferred, stage, attempts), f"attempt {attempts}")
                 if attempts > 1:
                     await stage.until(lambda: stage.reports, "a report of the delay")
                     assert [(one.address, one.action, one.status) for one in stage.read()[0].recipients] == [
@@ -181,6 +187,21 @@ def test_nobody_is_told_who_must_not_be(tmp_path: Path) -> None:
             assert [[one.address for one in report.recipients] for report in stage.read()] == [["g@x.test"]]
             assert sorted(stage.results) == ["auto-submitted", "report", "sent"]
             assert stage.spool.notices(stage.clock() + 60, 9) == []
+
+    play(scene)
+
+
+def test_an_account_that_is_told_by_reports_alone_has_no_events_in_the_file(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with office(tmp_path, NO_USER) as stage:
+            await stage.hand_in("a@x.test", account="mail")
+            await stage.hand_in("b@x.test", account="shop", notify="NEVER")
+            await stage.until(lambda: stage.reports and not stage.queued(), "a report")
+            position = stage.core.committer.position
+            await stage.until(lambda: stage.core.outbox.backlog == 0, "all events to be published")
+        told = stage.events()
+        assert {event.account for event in told} == {"shop"}
+        assert position > len(told)
 
     play(scene)
 
