@@ -49,7 +49,8 @@ def report(origin: Origin, message: Message, notices: list[Notice], returned: Re
     """The report of `notices` (at least one, all of one action) about `message`, for its envelope sender."""
     action = notices[0].action
     header = read_header(returned.octets)
-    whole = action is Action.FAILED and message.ret == "FULL" and message.size <= returned.most and len(returned.octets) == message.size
+    asked = action is Action.FAILED and message.ret == "FULL" and not message.requiretls  # RFC 8689 section 5: as if RET=HDRS was said
+    whole = asked and message.size <= returned.most and len(returned.octets) == message.size
     boundary = f"{to_text(message.id)}-{hashlib.blake2b(returned.octets, digest_size=12).hexdigest()}"
     first = _part("text/plain; charset=utf-8", _text(origin, action, notices, header).encode())
     second = _part("message/delivery-status", _status(origin, message, notices).encode("ascii"))

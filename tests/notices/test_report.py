@@ -77,6 +77,7 @@ def test_a_failure_returns_the_whole_message_where_that_was_asked_for_and_is_sma
     for raw in (
         made(),
         made(ret="HDRS"),
+        made(ret="FULL", requiretls=True),
         made(ret="FULL", most=len(LETTER) - 1),
         made(notice(action=Action.RELAYED, said="250 ok"), ret="FULL"),
         made(notice(action=Action.DELAYED, said="451 later", retry_until=NOW), ret="FULL"),
