@@ -26,7 +26,11 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
         f"node           {gateway.node} (number {gateway.number}), host name {gateway.hostname or 'of the system'}, data in {gateway.data}",
     ]
     for listener in settings.listener:
-        who = f"{', '.join(listener.trusted_networks)} as {listener.trusted_account}" if listener.trusted_account else "nobody"
+        who = (
+            f"{', '.join(listener.trusted_networks)} as {listener.trusted_account}"
+            if listener.trusted_account and listener.trusted_networks
+            else "nobody"
+        )
         proxies = f", behind {', '.join(listener.proxy_networks)}" if listener.proxy_networks else ""
         lines.append(f"listener       {listener.name} on {listener.address}{proxies}, TLS {listener.tls}, without password: {who}")
     for account in settings.account:

@@ -39,7 +39,8 @@ class Quotas:
         self._observer = observer
         self._clock = clock
         self._quotas: dict[str, Quota] = {}
-        self._refused: dict[str, int] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        """By account and limit; as many as there are buckets."""
         self.reconfigure(settings)
 
     def reconfigure(self, settings: Settings) -> None:
@@ -67,7 +68,8 @@ class Quotas:
 
     def _counted(self, account: str, found: Shortage | None) -> Shortage | None:
         if found is not None:
-            self._refused[account] = self._refused.get(account, 0) + 1
+            key = account, found.what
+            self._refused[key] = self._refused.get(key, 0) + 1
         return found
 
     async def accept(self, submission: Submission, accept: Accept) -> Committed | Refused:
@@ -93,9 +95,10 @@ class Quotas:
     # For people.
 
     def usage(self) -> list[tuple[Usage, int]]:
-        """Every bucket, and how often its account was refused since the start."""
+        """Every bucket, and how often it was the reason of a refusal since the start."""
         now = self._clock()
-        return [(row, self._refused.get(name, 0)) for name, quota in self._quotas.items() for row in quota.usage(name, now)]
+        rows = [row for name, quota in self._quotas.items() for row in quota.usage(name, now)]
+        return [(row, self._refused.get((row.account, row.limit), 0)) for row in rows]
 
     def counts(self) -> dict[str, float]:
         """How many accounts have a quota, and how many have used it up."""

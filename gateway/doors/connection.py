@@ -80,6 +80,9 @@ class DoorConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._client = self._client or peer_of(transport)
+        if not self._client:
+            self._transport.abort()  # gone before we looked: a health check that resets
+            return
         visitor = self._owner.arrived(self, self._client)
         if isinstance(visitor, Reply):
             self._turn_away(visitor)

@@ -64,7 +64,9 @@ class HeaderReader(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._peer = peer_of(transport)
         entrance, owner = self._entrance, self._entrance.owner
-        if not entrance.is_proxy(self._peer):
+        if not self._peer:
+            self.abort()  # gone before we looked: a health check that resets
+        elif not entrance.is_proxy(self._peer):
             self._hand_over(self._peer, b"")
         elif owner.crowded():
             owner.observer.refused(owner.name, self._peer, "", "connect", "connections", replies.TOO_MANY_CONNECTIONS)
