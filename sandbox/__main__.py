@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from sandbox.scenario import load, shipped
+from sandbox.scenario import Mailboxes, load, shipped
 from sandbox.snippet import dns_tables, toml
 from sandbox.world import Sandbox, SandboxAddresses
 
@@ -54,13 +54,21 @@ async def _stage(sandbox: Sandbox, addresses: SandboxAddresses) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     print(f"{sandbox.scenario.title or 'A fake Internet'}. Name server on {addresses.dns}, SMTP on port {addresses.smtp_port} of:\n")
     for mailboxes in sandbox.scenario.provider:
-        habits = ", ".join(temper.kind for temper in mailboxes.temper) or "takes everything"
-        print(f"  {addresses.providers[mailboxes.name]:12} {mailboxes.name:20} {', '.join(mailboxes.domains)}: {habits}")
+        print(f"  {addresses.providers[mailboxes.name]:12} {mailboxes.name:20} {', '.join(mailboxes.domains)}: {_habits(mailboxes)}")
     print(f"\nA gateway reaches it with these lines in its configuration:\n\n{toml(dns_tables(addresses))}", flush=True)
     await ended.wait()
     for name, counts in sandbox.counts().items():
         deferred = sum(counts.deferred.values())
         print(f"{name:20} {counts.accepted} accepted, {counts.refusals} refused, {deferred} deferred, {counts.dropped} dropped")
+
+
+def _habits(mailboxes: Mailboxes) -> str:
+    """What a provider does, in a line."""
+    if not mailboxes.listening:
+        return "refuses connections"
+    habits = list(dict.fromkeys(temper.kind for temper in mailboxes.temper))
+    habits += [f"{host} {word}" for hosts, word in ((mailboxes.dead, "is dead"), (mailboxes.silent, "is silent")) for host in hosts]
+    return ", ".join(habits) or "takes everything"
 
 
 def _write(answer: object) -> None:
