@@ -286,7 +286,7 @@ class Session:
         job = self._current
         if self._lost_count(job):
             if not self._no_overlap.holds(self._opened.host):
-                self._observe.no_overlap(self._opened.host, self._violation or self._connection.why)
+                self._observe.no_overlap(self._opened.host, self._violation or self._connection.why or "silence")
             elif self._violation:
                 self._decline_pipelining()
             self._no_overlap.note(self._opened.host)
