@@ -45,7 +45,6 @@ app.add_typer(account, name="account")
 app.add_typer(apikey, name="apikey")
 app.add_typer(bounce, name="bounce")
 app.add_typer(fbl, name="fbl")
-app.command("send")(send)
 
 Config = Annotated[
     Path | None,
@@ -74,15 +73,9 @@ def _main(
     """SMTP sending gateway and deliverability engine."""
 
 
-@app.command("version")
-def print_version() -> None:
-    """Print the version."""
-    _print_version(True)
-
-
 @app.command("serve")
 def serve(config: Config = None) -> None:
-    """Run the gateway until SIGTERM or SIGINT. SIGHUP reads the configuration again."""
+    """Run the gateway until Ctrl-C or SIGTERM. SIGHUP reads the configuration again."""
     settings, path = read_settings(config)
     from gateway.process import serve as run
 
@@ -129,6 +122,9 @@ def status(config: Config = None, json: Annotated[bool, typer.Option("--json", h
     print_json(answer) if json else print_facts(answer)
 
 
+app.command("send")(send)
+
+
 @app.command("demo")
 def demo(
     messages: Annotated[int, typer.Option(min=1, max=1_000_000, help="Messages of the campaign.")] = 500,
@@ -161,6 +157,12 @@ def sandbox(
         fail(str(error), USAGE)
     except KeyboardInterrupt:
         pass
+
+
+@app.command("version")
+def print_version() -> None:
+    """Print the version."""
+    _print_version(True)
 
 
 def main() -> None:

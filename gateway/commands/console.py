@@ -99,7 +99,13 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def plain(value: Any) -> str:
-    """`value` as one line of text without control characters: replies come from strangers."""
+    """`value` as one line of text without control characters: replies come from strangers. Lists and tables of words are read as such."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict) and all(isinstance(word, str) for word in value.values()):
+        value = [f"{key} {word}" for key, word in value.items()]
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        value = ", ".join(value)
     text = (
         value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value, enc_hook=str).decode()
     )

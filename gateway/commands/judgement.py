@@ -29,6 +29,8 @@ def classify(
     if phase not in tuple(Phase):
         fail(f"no such phase; there are {', '.join(Phase)}", USAGE)
     parsed = reply_of(reply)
+    if not parsed.code:
+        typer.echo("warning: this does not begin with a reply code of three digits; only its words are looked at", err=True)
     decided = decide(parsed, provider, Phase(phase))
     facts = {
         "category": decided.category.value,

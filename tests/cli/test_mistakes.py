@@ -129,3 +129,9 @@ def test_send_as_a_user_without_a_password() -> None:
 def test_the_help_of_send_keeps_to_its_lines() -> None:
     _, out, _ = _run("send", "--help")
     assert "[default: This message was sent with mailwright send.]" in out
+
+
+def test_a_reply_without_a_code_is_classified_with_a_warning() -> None:
+    code, out, err = _run("bounce", "classify", "mailbox is full")
+    assert (code, err) == (0, "warning: this does not begin with a reply code of three digits; only its words are looked at\n")
+    assert "hard                 no\n" in out
