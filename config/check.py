@@ -75,9 +75,9 @@ def _publishing(settings: Settings) -> Iterator[str]:
     yield f"events         to {settings.events.file or 'no file'}"
     if settings.contacts.database is not None:
         parts = urlsplit(settings.contacts.database)
-        place = f"{parts.hostname or 'a local socket'}{parts.path}"
+        place = f"{parts.path.strip('/') or 'database'} on {parts.hostname or 'a local socket'}"
         own = sum(map(len, settings.contacts.statements.values()))
-        yield f"contacts       PostgreSQL on {place}, {own} statements of yours"
+        yield f"contacts       PostgreSQL {place}, {own} statements of yours"
     for hook in settings.webhook:
         what = ", ".join(hook.events) or "all events"
         yield f"webhook        {hook.name}: {what} to {urlsplit(hook.url).hostname}"

@@ -42,7 +42,7 @@ class Connected:
             yield self._connection
         except TROUBLE as error:
             await self.close()
-            raise StoreError(f"contact database: {type(error).__name__}: {_without(self._dsn, str(error))}") from error
+            raise StoreError(f"contact database: {_without(self._dsn, _said(error))}") from error
         except BaseException:
             await self.close()  # cancelled in the middle, or a schema that is not ours
             raise
@@ -95,6 +95,19 @@ def _check(known: list[int]) -> None:
         raise StoreError(
             f"contact database: it has schema version {newest}, this program knows {NEWEST}: install the newer Mailwright here"
         )
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, for people."""
+    match error:
+        case asyncpg.PostgresError():
+            return str(error)
+        case TimeoutError():
+            return "no answer in time"
+        case OSError():
+            return f"cannot be reached: {error.strerror or error}"
+        case _:
+            return f"{type(error).__name__}: {error}"
 
 
 def _without(secret: str, text: str) -> str:

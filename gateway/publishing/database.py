@@ -28,7 +28,7 @@ from gateway.core.duty import duty
 from gateway.core.outbox import Outbox
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
-from gateway.publishing.sink import Sink
+from gateway.publishing.sink import REMIND, Sink
 from mail.event import EventKind, unseal
 
 NAME = "postgres"
@@ -72,7 +72,8 @@ class DatabaseRoad:
         self._way_out = WayOut(
             _WithImports(self._databases[0], store, self._node), self._page, self._moved, self.out.told, chance, position
         )
-        self._chance = chance
+        self._chance, self._clock = chance, clock
+        self._told_refused, self._refused = 0.0, 0
         self._thread = ThreadPoolExecutor(1, "replica")
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -126,7 +127,10 @@ class DatabaseRoad:
             self._metrics.events_lost(NAME, "damaged", done.damaged)
         if done.refused:
             self._metrics.statements_refused(done.refused)
-            log.statements_refused(done.refused)
+            self._refused += done.refused
+            if self._clock() - self._told_refused >= REMIND:
+                log.statements_refused(self._refused)
+                self._told_refused, self._refused = self._clock(), 0
 
     async def _take(self, changes: list[Change], cursor: str) -> None:
         """In a thread of its own: the file is synced."""

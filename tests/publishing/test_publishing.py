@@ -1,17 +1,22 @@
 """What watches see of the roads, and what happens when the outbox is as full as it may be."""
 
 import asyncio
+import operator
 import random
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from config.publishing import Contacts, Webhook
 from config.settings import Events, Settings
+from contacts.letters import DEAD, Letter
 from contacts.store import SuppressionStore
 from contacts.suppression import Policy, Rules
+from gateway.admin.calls import CallError, Nothing
+from gateway.admin.publishing import AuditContacts, DeadLetters, EventsAfter, PublishingCalls, Replay
 from gateway.core.outbox import Outbox
 from gateway.observe.metrics import Metrics
 from gateway.publishing.publishing import CONDITION, Publishing
@@ -114,3 +119,33 @@ def test_trouble_is_logged_when_it_begins_and_then_rarely(monkeypatch: pytest.Mo
     sink.told(None)
     sink.told(None)
     assert lines == ["away"] * (1200 // int(REMIND)) + ["well after 1200"]
+
+
+def test_dead_letters_are_listed_shown_and_sent_again_by_the_consoles_calls(store: SuppressionStore, tmp_path: Path) -> None:
+    async def run() -> None:
+        hook = Webhook(name="crm", url="https://crm.example/x", secret="whsec_" + "QUJD" * 10)
+        settings = Settings(webhook=[hook])
+        settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"data": tmp_path})})
+        made = publishing(settings, store, Disk([]), {})
+        assert made.webhooks is not None
+        letter = Letter("mw_1", "crm", 7, 2, 1.8e9, died=1.8e9 + 60, why="answered 422", state=DEAD, body=b'{"data":[1,2]}')
+        gone = msgspec.structs.replace(letter, id="mw_2", endpoint="old")
+        for one in (letter, gone):
+            await made.webhooks.stored(operator.methodcaller("write", one))
+        calls = {name: call for name, (_, call) in PublishingCalls(made).calls.items()}
+        listed = (await calls["webhook.list"](Nothing()))["endpoints"]
+        assert [(row["endpoint"], row["dead_letters"]) for row in listed] == [("crm", 1), ("old", 1)]
+        (row,) = (await calls["webhook.dead"](DeadLetters(endpoint="crm")))["letters"]
+        assert (row["letter"], row["events"], row["died"], row["why"]) == ("mw_1", 2, "2027-01-15T08:01:00.000Z", "answered 422")
+        shown = await calls["webhook.dead"](DeadLetters(letter="mw_1"))
+        assert msgspec.json.decode(msgspec.json.encode(shown))["letter"]["body"] == {"data": [1, 2]}
+        assert await calls["webhook.replay"](Replay(endpoint="crm")) == {"touched": 1}
+        for wrong in (Replay(endpoint="old"), Replay(endpoint="crm", letter="mw_1"), Replay(endpoint="crm", letter="mw_9")):
+            with pytest.raises(CallError):
+                await calls["webhook.replay"](wrong)
+        for name, arguments in (("events.after", EventsAfter()), ("contacts.audit", AuditContacts())):
+            with pytest.raises(CallError, match=r"contacts\.database"):
+                await calls[name](arguments)
+        await made.close()
+
+    asyncio.run(run())
