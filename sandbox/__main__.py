@@ -66,7 +66,7 @@ def _habits(mailboxes: Mailboxes) -> str:
     """What a provider does, in a line."""
     if not mailboxes.listening:
         return "refuses connections"
-    habits = list(dict.fromkeys(temper.kind for temper in mailboxes.temper))
+    habits: list[str] = list(dict.fromkeys(temper.kind for temper in mailboxes.temper))
     habits += [f"{host} {word}" for hosts, word in ((mailboxes.dead, "is dead"), (mailboxes.silent, "is silent")) for host in hosts]
     return ", ".join(habits) or "takes everything"
 
