@@ -1,5 +1,7 @@
 """Tempers as a state machine: the clock is passed in, and the same recipients always meet the same fate."""
 
+import pytest
+
 from mail.outcome import Category
 from sandbox.scenario import MANNERS, Mailboxes, Step
 from sandbox.temper import KINDS, Act, Temperament, Visit, wire
@@ -94,3 +96,36 @@ def test_the_first_temper_of_a_step_that_fires_decides() -> None:
 def test_a_reply_of_several_lines_carries_its_code_on_each() -> None:
     assert wire("550 5.1.1 one\n5.1.1 two") == "550-5.1.1 one\r\n550 5.1.1 two"
     assert wire("421 4.7.0 alone") == "421 4.7.0 alone"
+
+
+def test_a_temper_has_its_time_counted_from_the_first_visitor_and_again_each_period() -> None:
+    temper = _temperament({"kind": "trouble", "after": "10s", "until": "20s", "every": "60s"})
+    answers = {
+        now: temper.act(Step.RCPT, _visit(), now) is not None for now in (1000.0, 1009.0, 1010.0, 1019.9, 1020.0, 1069.0, 1070.0, 1080.0)
+    }
+    assert [now - 1000.0 for now, fires in answers.items() if fires] == [10.0, pytest.approx(19.9), 70.0]
+
+
+def test_a_temper_concerns_only_what_its_conditions_say() -> None:
+    assert _temperament({"kind": "trouble", "clear": True}).act(Step.RCPT, _visit(tls=True), 0.0) is None
+    assert _temperament({"kind": "tls-required"}).act(Step.MAIL, _visit(tls=True), 0.0) is None
+    assert _temperament({"kind": "tls-required"}).act(Step.MAIL, _visit(), 0.0) is not None
+    assert _temperament({"kind": "trouble", "from_message": 2}).act(Step.RCPT, _visit(message=1), 0.0) is None
+    assert _temperament({"kind": "trouble", "from_message": 2}).act(Step.RCPT, _visit(message=3), 0.0) is not None
+    assert _temperament({"kind": "trouble", "pipelined": True}).act(Step.RCPT, _visit(), 0.0) is None
+    assert _temperament({"kind": "trouble", "pipelined": True}).act(Step.RCPT, _visit(pipelined=True), 0.0) is not None
+
+
+def test_manners_are_all_that_fire_and_answer_nothing() -> None:
+    temper = _temperament(
+        {"kind": "slow-replies"}, {"kind": "slow-reading"}, {"kind": "stall", "step": "rcpt", "times": 1}, {"kind": "connections"}
+    )
+    assert [manner.kind for manner in temper.manners(Step.CONNECT, _visit(), 0.0)] == ["slow-replies", "slow-reading"]
+    assert temper.act(Step.CONNECT, _visit(connections=1), 0.0) is not None
+    assert [[manner.kind for manner in temper.manners(Step.RCPT, _visit(), 0.0)] for _ in range(2)] == [["stall"], []]
+    assert temper.act(Step.RCPT, _visit(), 0.0) is None
+
+
+def test_dead_and_silent_hosts_are_hosts_of_the_provider() -> None:
+    with pytest.raises(ValueError, match="not in mx: mx9"):
+        Mailboxes(name="p", domains=["p.test"], mx=["mx1.p.test"], dead=["mx9.p.test"])
