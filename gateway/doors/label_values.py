@@ -84,6 +84,8 @@ def _pairs(written: str, name: str) -> Value | Unread | None:
 def _json(written: bytes, path: str) -> Value | Unread | None:
     if len(written) > LONGEST_JSON:
         return LONG
+    if b"=?" in written:  # RFC 2047: a client folded it so
+        written = text(written, LONGEST_JSON).encode("utf-8", "replace")
     try:
         value = _at(written, path)
         return None if value is None else _shallow(bytes(value).strip())
@@ -94,15 +96,13 @@ def _json(written: bytes, path: str) -> Value | Unread | None:
 @functools.lru_cache(maxsize=64)
 def _document(written: bytes) -> dict[str, msgspec.Raw]:
     """The members of an object. Several rows read one field, and the messages of a campaign say much the same."""
-    if b"=?" in written:
-        written = text(written, LONGEST_JSON).encode("utf-8", "replace")
     return _object.decode(written)
 
 
 def _at(written: bytes, path: str) -> msgspec.Raw | bytes | None:
     """What the names of `path` lead to, or None when one of them is not there."""
     if not path:
-        return text(written, LONGEST_JSON).encode("utf-8", "replace") if b"=?" in written else written
+        return written
     first, *names = path.split(".")
     found = _document(written).get(first)
     for name in names:
