@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 
 from contacts.migration import NEWEST, applied
-from contacts.trouble import StoreError
+from contacts.trouble import ContentError, StoreError
 
 CONNECT_WITHIN = 10.0
 ANSWER_WITHIN = 60.0
@@ -42,7 +42,9 @@ class Connected:
             yield self._connection
         except TROUBLE as error:
             await self.close()
-            raise StoreError(f"contact database: {_without(self._dsn, _said(error))}") from error
+            said = f"contact database: {_without(self._dsn, _said(error))}"
+            state = getattr(error, "sqlstate", None) or ""
+            raise (ContentError(said, state) if state[:2] in _CONTENT else StoreError(said)) from error
         except BaseException:
             await self.close()  # cancelled in the middle, or a schema that is not ours
             raise
@@ -83,6 +85,10 @@ TROUBLE = (
     TimeoutError,
     ValueError,
 )
+
+
+_CONTENT = frozenset({"22", "23", "P0", "44"})
+"""Classes of SQLSTATE that speak of the rows: data, constraints, RAISE in a function or trigger, a view's check."""
 
 
 def _check(known: list[int]) -> None:

@@ -20,6 +20,7 @@ from config.statements import Statement
 from contacts.connected import Connected
 from contacts.suppression import Added, Change, Entry, Removed, change_of
 from contacts.tables import argument, change_in, clean, entry_row, event_in, record, statements, time_of
+from contacts.trouble import ContentError
 from mail.event import Event
 
 MOST = 5_000
@@ -61,8 +62,30 @@ class PostgresContacts(Connected):
 
     async def publish(self, rows: Sequence[tuple[int, bytes]]) -> Published:
         """Put (position, line) rows of this node's log into the database, in their order, in one transaction: the first MOST of them, the
-        result says how far. Raises StoreError."""
+        result says how far. Raises StoreError.
+
+        Where the database refuses the whole for what is in it (a constraint of the customer's that is checked at the commit), it is tried
+        in halves; an event that is refused alone goes in without the customer's statements, and if that is refused too it counts as damaged.
+        """
         rows = rows[:MOST]
+        try:
+            return await self._publish(rows)
+        except ContentError as refusal:
+            if len(rows) == 1:
+                return await self._publish_alone(rows, refusal)
+        half = len(rows) // 2
+        first, second = await self.publish(rows[:half]), await self.publish(rows[half:])
+        return Published(second.position, first.new + second.new, first.damaged + second.damaged, first.refused + second.refused)
+
+    async def _publish_alone(self, rows: Sequence[tuple[int, bytes]], refusal: ContentError) -> Published:
+        try:
+            done = await self._publish(rows, because=refusal)
+        except ContentError:
+            return Published(rows[0][0], 0, 1, 0)
+        return done
+
+    async def _publish(self, rows: Sequence[tuple[int, bytes]], because: ContentError | None = None) -> Published:
+        """One transaction. With `because` the customer's statements are not run, and are noted as refused for this reason."""
         incoming, records = await self._prepared(rows)
         damaged = len(rows) - len(incoming)
         if not incoming:
@@ -73,7 +96,7 @@ class PostgresContacts(Connected):
             await connection.execute(SQL["incoming"])
             await connection.execute(SQL["fill"], *zip(*records, strict=True))
             new = await connection.fetch(SQL["events"])
-            refused = await self._consequences(connection, incoming, new) if new else 0
+            refused = await self._consequences(connection, incoming, new, because) if new else 0
             await connection.execute(SQL["node"], self._node, incoming[-1][0])
             if new:
                 await connection.execute(SQL["notify"], str(new[-1]["position"]))
@@ -144,7 +167,9 @@ class PostgresContacts(Connected):
                 )
             self._months.add(month)
 
-    async def _consequences(self, connection: Any, incoming: list[tuple[int, Event, bytes]], new: list[Any]) -> int:
+    async def _consequences(
+        self, connection: Any, incoming: list[tuple[int, Event, bytes]], new: list[Any], because: ContentError | None
+    ) -> int:
         """Contact state, suppression and the customer's statements for the new events. How many statements were refused."""
         ordinals = [row["ordinal"] for row in new]
         await connection.execute(SQL["state"], ordinals, [row["sequence"] for row in new])
@@ -154,8 +179,13 @@ class PostgresContacts(Connected):
             event = incoming[ordinal][1]
             await self._suppression(connection, event)
             for statement in self._statements:
-                if event.kind.value == statement.kind:
+                if event.kind.value != statement.kind:
+                    continue
+                if because is None:
                     refused += not await self._run(connection, statement, event)
+                else:
+                    await _note_refused(connection, statement, event, because.state, str(because))
+                    refused += 1
         return refused
 
     async def _suppression(self, connection: Any, event: Event) -> None:
@@ -176,15 +206,13 @@ class PostgresContacts(Connected):
             state = getattr(error, "sqlstate", None) or "22000"  # a value that does not fit its parameter is found before it is sent
             if state[:2] not in _FOR_EVER:
                 raise
-            await connection.execute(
-                "INSERT INTO mailwright.refused_statement (event, kind, sqlstate, why) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                clean(event.id),
-                statement.kind,
-                state,
-                str(error)[:1000],
-            )
+            await _note_refused(connection, statement, event, state, str(error))
             return False
         return True
+
+
+async def _note_refused(connection: Any, statement: Statement, event: Event, state: str, why: str) -> None:
+    await connection.execute(SQL["refused"], clean(event.id), statement.kind, state, why[:1000])
 
 
 _FOR_EVER = frozenset({"22", "23", "42", "P0", "21", "0A", "44"})

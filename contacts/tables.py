@@ -58,7 +58,7 @@ def record(ordinal: int, position: int, event: Event, line: bytes, node: str, st
         clean(event.message_id),
         event.category,
         event.fault,
-        _NUL.sub(rb"\1\\ufffd", line).decode("utf-8"),
+        _NUL.sub(rb"\1\\ufffd", line).decode("utf-8", "replace"),
         event.kind in _ENDED_SOFT and event.fault == "recipient" and not event.hard,
     )
 

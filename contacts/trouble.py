@@ -6,3 +6,12 @@ A port that is broken (disk full, file damaged, database away) raises; input tha
 
 class StoreError(Exception):
     """The contact store cannot be read or written; nothing was half done."""
+
+
+class ContentError(StoreError):
+    """The database refused what it was given, for what is in it: another try will not help, without the row that is meant it will."""
+
+    def __init__(self, why: str, state: str) -> None:
+        super().__init__(why)
+        self.state = state
+        """The SQLSTATE."""

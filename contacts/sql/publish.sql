@@ -80,6 +80,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 INSERT INTO mailwright.suppression (id, address, created, removed) VALUES ($1, $2, $3, $3)
 ON CONFLICT (id) DO UPDATE SET removed = excluded.removed WHERE mailwright.suppression.removed IS NULL
 
+-- name: refused
+INSERT INTO mailwright.refused_statement (event, kind, sqlstate, why) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+
 -- name: node
 INSERT INTO mailwright.node (node, position) VALUES ($1, $2)
 ON CONFLICT (node) DO UPDATE SET position = greatest(mailwright.node.position, excluded.position), seen = now()

@@ -144,6 +144,7 @@ class Outbox:
         self._file = None if settings.file is None else EventFile(folder / settings.file, settings.rotate_size, settings.rotate_keep)
         self._position = int(spool.note(POSITION) or b"0")
         self._readers: dict[str, int] = {}
+        self._moved = 0
         self.on_close: Callable[[], Awaitable[None]] | None = None
         """Ends the other readers; called when the last event is on disk."""
         self._seen: set[str] = set() if self._file is None else self._file.last_ids(2 * PAGE)
@@ -196,8 +197,14 @@ class Outbox:
 
     def reached(self, reader: str, position: int) -> None:
         """This reader has everything up to `position`, and has written down so, or does so in the same commit."""
-        self._readers[reader] = max(self._readers[reader], position)
+        moved = max(self._readers[reader], position) - self._readers[reader]
+        self._readers[reader] += moved
         self._trim()
+        self._moved += moved
+        if self._moved >= PAGE and not self.broken():
+            # Many at once: rows that nobody needs any more go with a commit, and on a quiet gateway none comes by itself.
+            self._moved = 0
+            self._committer.flush().add_done_callback(lambda flush: flush.cancelled() or flush.exception())
 
     def note(self, reader: str) -> int:
         """Where a reader was that keeps its position here."""

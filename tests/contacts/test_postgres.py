@@ -302,6 +302,39 @@ def test_the_customers_statements_run_once_an_event_in_the_same_transaction(data
     asyncio.run(run())
 
 
+def test_what_the_customers_table_refuses_at_the_commit_stops_nobody(database):
+    async def run():
+        async with plain(database) as customer:
+            await customer.execute("CREATE TABLE known (email text PRIMARY KEY)")
+            await customer.execute("INSERT INTO known VALUES ('p1@example.org'), ('p3@example.org')")
+            await customer.execute("CREATE TABLE contact (email text REFERENCES known DEFERRABLE INITIALLY DEFERRED)")
+            own = statement("delivered", "INSERT INTO contact VALUES (:recipient)")
+            async with contacts(database, statements=[own]) as road:
+                batch = rows(*(event(number, f"p{number % 4}@example.org") for number in range(40)))
+                done = await road.publish(batch)
+                assert (done.position, done.new, done.damaged, done.refused) == (40, 40, 0, 20)
+                assert await customer.fetchval("SELECT count(*) FROM contact") == 20
+                refused = await customer.fetch("SELECT event, sqlstate FROM mailwright.refused_statement ORDER BY event")
+                assert {row["sqlstate"] for row in refused} == {"23503"}
+                assert sorted(row["event"] for row in refused) == sorted(f"d{number}.1" for number in range(40) if number % 4 in (0, 2))
+                found = [unseal(line).id for _, _, line in await road.after(0)]
+                assert found == [f"d{number}.1" for number in range(40)], "in their order all the same"
+
+    asyncio.run(run())
+
+
+def test_an_event_that_the_database_cannot_hold_is_damaged_and_the_rest_goes_in(database):
+    async def run():
+        async with contacts(database) as road:
+            good = rows(event(1), event(2), event(3))
+            surrogate = good[1][1].replace(b'"shop"', rb'"shop","tags":{"x":"\ud800"}')
+            lines = [good[0], (2, surrogate), good[2]]
+            done = await road.publish(lines)
+            assert (done.position, done.new, done.damaged) == (3, 2, 1)
+
+    asyncio.run(run())
+
+
 def test_trouble_is_a_store_error_without_the_password():
     async def run():
         road = PostgresContacts("postgresql://user:hunter2@127.0.0.1:1/none", "n", {})
