@@ -65,7 +65,7 @@ class PostgresContacts(Connected):
         result says how far. Raises StoreError.
 
         Where the database refuses the whole for what is in it (a constraint of the customer's that is checked at the commit), it is tried
-        in halves; an event that is refused alone goes in without the customer's statements, and if that is refused too it counts as damaged.
+        in halves; an event that is refused alone goes in without the customer's statements, else it counts as damaged.
         """
         rows = rows[:MOST]
         try:
