@@ -26,6 +26,9 @@ class Jail:
         needs_root("chroot")
         if not (UNPACKED / package).exists():
             pytest.skip(f"{package} is not unpacked (python -m tests.peers.fetch)")
+        for program in programs:
+            if not (UNPACKED / package / program.lstrip("/")).exists():
+                pytest.skip(f"the package {package} of this system has no {program}")
         self.root = root
         shutil.copytree(UNPACKED / package, root, symlinks=True, dirs_exist_ok=True)
         self.copy(shutil.which("dash") or "/bin/sh", "/bin/sh")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,20 @@ def installed(program: str, package: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed (apt-get install {package})")
     return found
+
+
+def swaks(tls: bool) -> str:
+    """swaks, with what it needs for TLS."""
+    found = installed("swaks", "swaks")
+    if tls and subprocess.run(["perl", "-MNet::SSLeay", "-e", "1"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("swaks has no TLS here (apt-get install libnet-ssleay-perl)")
+    return found
+
+
+def needs_sasl_plain() -> None:
+    """Skip the test where Postfix cannot log in anywhere: the mechanisms are in a package of their own."""
+    if not any(any(Path("/usr").glob(f"{folder}/sasl2/libplain.so*")) for folder in ("lib", "lib/*", "lib64")):
+        pytest.skip("Cyrus SASL has no PLAIN here (apt-get install libsasl2-modules)")
 
 
 def unpacked(package: str, *places: str) -> Path:

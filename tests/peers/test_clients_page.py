@@ -18,7 +18,7 @@ from config.load import load
 from gateway.doors.passwords import NOBODY
 from tests.peers.letters import SENDER, assert_whole, letter
 from tests.peers.postfix import Postfix
-from tests.peers.programs import ROOT, installed, unpacked
+from tests.peers.programs import ROOT, installed, needs_sasl_plain, swaks, unpacked
 from tests.peers.stage import PASSWORD, Door, Stage, write_certificate
 
 PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
@@ -99,6 +99,7 @@ def test_the_javascript_sends(stage: Stage, submission: Door) -> None:
 
 
 def test_the_settings_of_postfix_relay(stage: Stage, submission: Door, postfix: Postfix) -> None:
+    needs_sasl_plain()
     section = "Postfix as a relaying client"
     chain = postfix.folder / "chain.pem"
     chain.write_bytes(submission.authority.read_bytes())
@@ -124,7 +125,7 @@ def test_the_settings_of_msmtp_send(stage: Stage, submission: Door, tmp_path: Pa
 
 
 def test_the_command_of_swaks_sends(stage: Stage, submission: Door) -> None:
-    installed("swaks", "swaks libnet-ssleay-perl")
+    swaks(tls=True)
     command = _here(_block("swaks", "sh"), submission, "swaks-page@far.test")
     _run(["sh", "-c", command.replace("--tls-verify", f"--tls-verify --tls-ca-path {submission.authority}")], submission)
     _assert_arrived(stage, "swaks-page@far.test", "spring-sale")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mail.event import EventKind
 from tests.peers.letters import SENDER, SUBJECT, TEXT, assert_whole, letter
-from tests.peers.programs import installed
+from tests.peers.programs import installed, swaks
 from tests.peers.stage import Door, Stage
 
 
@@ -23,7 +23,7 @@ def _recipients(client: str, door: Door) -> list[str]:
 
 
 def test_swaks(stage: Stage, door: Door, tmp_path: Path) -> None:
-    swaks = installed("swaks", "swaks libnet-ssleay-perl")
+    program = swaks(tls=door.tls != "none")
     to = _recipients("swaks", door)
     sent = letter(to, campaign="swaks")
     (tmp_path / "letter").write_bytes(sent.removesuffix(b"\r\n"))  # swaks ends the last line itself
@@ -32,7 +32,7 @@ def test_swaks(stage: Stage, door: Door, tmp_path: Path) -> None:
         options += ["--auth", "PLAIN" if door.tls == "implicit" else "LOGIN", "--auth-user", door.user, "--auth-password", door.password]
     if door.tls != "none":
         options += ["--tls" if door.tls == "starttls" else "--tls-on-connect", "--tls-verify", "--tls-ca-path", str(door.authority)]
-    _run([swaks, *options])
+    _run([program, *options])
     for recipient in to:
         assert_whole(stage.delivered(recipient), sent, campaign="swaks")
         assert stage.last(recipient).campaign == "swaks"
