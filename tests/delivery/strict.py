@@ -1,8 +1,8 @@
 """A receiver that forgives nothing: it reads every octet a client writes and notes what no RFC allows.
 
-It was written from RFC 5321, 1870, 2920, 6152 and 6531 alone and shares no code with the gateway. `Strict` has no I/O: `receive` octets,
-write what it returns. What a client does wrong stands in `faults`; messages it took, undone of their dots, in `taken`. Which replies it
-gives is the test's choice, so that a client is seen after refusals too.
+It was written from RFC 5321, 1870, 2920, 3461, 6152 and 6531 alone and shares no code with the gateway. `Strict` has no I/O: `receive`
+takes octets and returns what to write. What a client does wrong stands in `faults`; messages it took, undone of their dots, in `taken`. Which
+replies it gives is the test's choice, so that a client is seen after refusals too.
 """
 
 import re
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 COMMAND_LINE = 512  # RFC 5321 section 4.5.3.1.4, with CRLF
 TEXT_LINE = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
-LONGER_MAIL = {"SIZE": 26, "8BITMIME": 17, "SMTPUTF8": 10}  # RFC 1870 section 3, RFC 6152 section 2, RFC 6531 section 3.1
+LONGER = {
+    "MAIL": {"SIZE": 26, "8BITMIME": 17, "SMTPUTF8": 10, "DSN": 500},
+    "RCPT": {"DSN": 500},
+}
+"""Octets that extensions allow beyond that: RFC 1870 section 3, RFC 6152 section 2, RFC 6531 section 3.1, RFC 3461 section 4."""
 GROUP_ENDS = {"EHLO", "HELO", "DATA", "QUIT", "STARTTLS", "VRFY", "EXPN", "TURN", "NOOP"}  # RFC 2920 section 3.1
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
@@ -19,7 +23,18 @@ _LOCAL = rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[ !#-\[\]-~\x80-\U0010ffff]|\\[ -~])*")
 _LABEL = r"[A-Za-z0-9\x80-\U0010ffff](?:[A-Za-z0-9\x80-\U0010ffff-]*[A-Za-z0-9\x80-\U0010ffff])?"
 _PATH = rf"{_LOCAL}@(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])"
 _MAIL = re.compile(rf"MAIL FROM:<((?:{_PATH})?)>((?: [A-Z0-9][A-Z0-9-]*(?:=[!-<>-~\x80-\U0010ffff]+)?)*)")
-_RCPT = re.compile(rf"RCPT TO:<({_PATH})>")
+_RCPT = re.compile(rf"RCPT TO:<({_PATH})>((?: [A-Z0-9][A-Z0-9-]*(?:=[!-<>-~\x80-\U0010ffff]+)?)*)")
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+"  # RFC 3461 section 4
+_VALUES = {
+    "SIZE": r"[0-9]{1,20}",
+    "BODY": "7BIT|8BITMIME",
+    "SMTPUTF8": "",
+    "RET": "FULL|HDRS",
+    "ENVID": _XTEXT,
+    "NOTIFY": "NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*",
+    "ORCPT": rf"[A-Za-z0-9-]+;{_XTEXT}",
+}
+_NEEDS = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "RET": "DSN", "ENVID": "DSN", "NOTIFY": "DSN", "ORCPT": "DSN"}
 _EHLO = re.compile(rf"EHLO (?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])")
 
 Chooser = Callable[[str, int], str | None]
@@ -93,7 +108,7 @@ class Strict:
         verb = text.partition(" ")[0]
         if not text.isprintable():
             self._fault(f"a command with a control character: {text!r}")
-        longest = COMMAND_LINE + (sum(LONGER_MAIL.get(keyword, 0) for keyword in self._keywords) if verb == "MAIL" else 0)
+        longest = COMMAND_LINE + sum(LONGER.get(verb, {}).get(keyword, 0) for keyword in self._keywords)
         if len(line) > longest:
             self._fault(f"a command of {len(line)} octets: {text[:80]}")
         if self._buffer and (verb in GROUP_ENDS or "PIPELINING" not in self._keywords or not self._greeted):
@@ -121,29 +136,27 @@ class Strict:
             self._fault("MAIL before EHLO")
         if self._sender is not None:
             self._fault("MAIL in a transaction")  # RFC 5321 section 4.1.4
-        words = [word.partition("=") for word in match[2].split()]
-        self._parameters = {keyword: value for keyword, _, value in words}
-        if len(self._parameters) != len(words):
-            self._fault(f"a parameter twice: {text}")
-        self._check_parameters(text, match[1])
+        self._parameters = self._read_parameters(text, match[2])
+        if not text.isascii() and "SMTPUTF8" not in self._parameters:
+            self._fault(f"a path that is not ASCII without SMTPUTF8: {match[1]}")
         self._recipients = []
         reply = self._reply("MAIL", "250 ok")
         self._refused_in_group = not reply.startswith("2")
         self._sender = None if self._refused_in_group else match[1]
         return reply
 
-    def _check_parameters(self, text: str, path: str) -> None:
-        """Only what was offered, and what it means."""
-        wanted = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8"}
-        for keyword, value in self._parameters.items():
-            if wanted.get(keyword) not in self._keywords:
+    def _read_parameters(self, text: str, tail: str) -> dict[str, str]:
+        """Only what was offered, once, and with a value that can be."""
+        words = [word.partition("=") for word in tail.split()]
+        found = {keyword: value for keyword, _, value in words}
+        if len(found) != len(words):
+            self._fault(f"a parameter twice: {text}")
+        for keyword, value in found.items():
+            if _NEEDS.get(keyword) not in self._keywords:
                 self._fault(f"{keyword} was not offered: {text}")
-            if keyword == "SIZE" and not re.fullmatch(r"[0-9]{1,20}", value):
-                self._fault(f"SIZE is no number: {text}")
-            if keyword == "BODY" and value not in ("7BIT", "8BITMIME"):
-                self._fault(f"BODY is neither: {text}")
-        if not text.isascii() and "SMTPUTF8" not in self._parameters:
-            self._fault(f"a path that is not ASCII without SMTPUTF8: {path}")
+            if not re.fullmatch(_VALUES.get(keyword, ""), value):
+                self._fault(f"a bad value of {keyword}: {text}")
+        return found
 
     def _rcpt(self, text: str) -> str:
         match = _RCPT.fullmatch(text)
@@ -152,8 +165,10 @@ class Strict:
             return "501 no"
         if self._sender is None:
             return self._out_of_order("RCPT")
-        if not text.isascii() and "SMTPUTF8" not in self._parameters:
+        if not match[1].isascii() and "SMTPUTF8" not in self._parameters:
             self._fault(f"a path that is not ASCII without SMTPUTF8: {match[1]}")
+        if {"NOTIFY", "ORCPT"} & self._parameters.keys() or {"SIZE", "BODY", "RET", "ENVID"} & self._read_parameters(text, match[2]).keys():
+            self._fault(f"a parameter of the other command: {text}")
         reply = self._reply("RCPT", "250 ok")
         if reply.startswith("2"):
             self._recipients.append(match[1])

@@ -23,7 +23,7 @@ from tests.compose.material import NOW, SETTINGS, Keys
 from tests.delivery.stage import Core, network, route_to, session
 from tests.delivery.strict import Strict, Taken
 
-OFFERS = ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10000000"]
+OFFERS = ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10000000", "DSN"]
 REFUSALS = {"MAIL": "451 4.3.0 later", "RCPT": "550 5.1.1 nobody", "DATA": "451 4.3.0 later", "DOT": "554 5.7.1 no", "LATE": "354 go"}
 DOMAINS = ["unsigned.example", "ed.example"]
 
@@ -75,8 +75,11 @@ def assignment(number: int, return_path: str, recipient: str, content: bytes) ->
         eight_bit=found.eight_bit,
         smtputf8=True,
         long_lines=found.long_lines,
+        ret="HDRS" if number % 2 else "",
+        envid="QQ+2B314159" if number % 3 else "",
     )
-    return Assignment(number, message, address, return_path, 1, content)
+    notify, orcpt = ("SUCCESS,DELAY", f"rfc822;user+2B{number}@example.net") if number % 2 else ("", "")
+    return Assignment(number, message, address, return_path, 1, content, notify=notify, orcpt=orcpt)
 
 
 class Receiver(asyncio.Protocol):
