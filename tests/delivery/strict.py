@@ -1,8 +1,8 @@
 """A receiver that forgives nothing: it reads every octet a client writes and notes what no RFC allows.
 
 It was written from RFC 5321, 1870, 2920, 3461, 6152 and 6531 alone and shares no code with the gateway. `Strict` has no I/O: `receive`
-takes octets and returns what to write. What a client does wrong stands in `faults`; messages it took, undone of their dots, in `taken`. Which
-replies it gives is the test's choice, so that a client is seen after refusals too.
+takes octets and returns what to write. What a client does wrong stands in `faults`; messages it took, undone of their dots, in `taken`.
+Which replies it gives is the test's choice, so that a client is seen after refusals too.
 """
 
 import re
