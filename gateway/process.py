@@ -1,8 +1,8 @@
 """The gateway as a process: signals in, exit codes out.
 
 SIGTERM and SIGINT stop it in order, a second one at once; SIGHUP reads the configuration again. Exit codes (sysexits.h): 0 stopped in
-order; 65 the spool's file is damaged or of another version; 73 another process has the data folder; 75 storage is broken or an address is
-taken, start again; 78 the keys cannot be used.
+order; 65 a file of the data folder is damaged or of another version; 73 another process has the data folder; 75 storage is broken or an
+address is taken, start again; 78 the keys cannot be used.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from config.load import Configuration
 from config.text import file_trouble
+from contacts.trouble import StoreError
 from gateway.app import Gateway
 from gateway.compose.keyring import KeyringError
 from gateway.observe import lines, log
@@ -76,7 +77,7 @@ def serve(configuration: Configuration) -> int:
         for problem in error.problems:
             print(f"mailwright: {problem}", file=sys.stderr)
         return EXIT_CONFIG
-    except SpoolUnusable as error:
+    except (SpoolUnusable, StoreError) as error:
         print(f"mailwright: {configuration.settings.gateway.data}: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
     except (SpoolError, OSError) as error:

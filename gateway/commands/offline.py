@@ -10,6 +10,7 @@ from typing import Any
 
 from config.load import Configuration
 from config.settings import Settings
+from contacts.trouble import StoreError
 from gateway.spool.connection import FILE
 from gateway.spool.port import SpoolError
 
@@ -25,7 +26,7 @@ def call(settings: Settings, name: str, arguments: dict[str, Any]) -> dict[str, 
         raise NoSpool(f"no gateway is running on {folder}, and there is no spool")
     try:
         return asyncio.run(_call(Configuration(Path(), settings), name, arguments))
-    except (SpoolError, OSError) as error:
+    except (SpoolError, StoreError, OSError) as error:
         raise NoSpool(f"no gateway is running on {folder}, and its spool cannot be used: {error}") from error
 
 

@@ -1,6 +1,8 @@
 """A running gateway and its contact database: events go there, what others write there holds within two seconds, and mail never waits."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,3 +159,20 @@ def test_webhooks_get_every_event_once_in_order_through_a_crash_and_each_at_its_
             assert not house.complaints()
     crm.close()
     bounces.close()
+
+
+def test_a_file_that_is_not_ours_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
+    with internet(PROVIDERS) as (_, addresses):
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT)
+        (tmp_path / "gateway" / "data").mkdir()
+        (tmp_path / "gateway" / "data" / "webhooks.db").write_bytes(b"something else entirely")
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", "serve", "--config", str(house.config)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 65
+        assert "webhooks.db" in done.stderr
+        assert "Traceback" not in done.stderr
