@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 ARGS ?=
 
-.PHONY: setup demo test check bench docs fuzz clean
+.PHONY: setup demo test check bench peers docs fuzz clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ bench: setup
 # Ten minutes of coverage-guided fuzzing of what reads mail that comes back (ARGS="--seconds 60" for less).
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.judgement $(ARGS)
+
+# Mail servers and libraries of others that some tests start, unpacked into var/peers; without them these tests skip.
+peers: setup
+	$(BIN)/python -m tests.peers.fetch
 
 # Pages that are written from the code; tests fail when they are old.
 docs: setup

@@ -1,4 +1,4 @@
-"""`python -m tests.peers.fetch [FOLDER]`: unpack the Debian packages that the tests of peers use and that are not to be installed.
+"""`make peers`: unpack the Debian packages that the tests of peers use and that are not to be installed.
 
 OpenSMTPD and Exim cannot be installed beside Postfix; the mail libraries of PHP and Node.js need not be installed to be used. For each, apt
 says which packages are missing here, fetches them (as any user; its lists must be there: `apt-get update`), and dpkg unpacks them into
@@ -47,10 +47,11 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 def main(folder: Path) -> None:
+    """Fetch what is not in `folder`."""
     for package in PACKAGES:
         if not (folder / package).exists() and (trouble := fetch(package, folder / package)):
             print(f"{package} could not be fetched, its tests skip: {trouble}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else UNPACKED)
+    main(UNPACKED)

@@ -25,7 +25,7 @@ class Jail:
     def __init__(self, root: Path, package: str, programs: list[str], names: dict[str, str]) -> None:
         needs_root("chroot")
         if not (UNPACKED / package).exists():
-            pytest.skip(f"{package} is not unpacked (python -m tests.peers.fetch)")
+            pytest.skip(f"{package} is not unpacked (make peers)")
         for program in programs:
             if not (UNPACKED / package / program.lstrip("/")).exists():
                 pytest.skip(f"the package {package} of this system has no {program}")

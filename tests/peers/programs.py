@@ -1,4 +1,4 @@
-"""Where the programs of others are found: installed on this machine, or unpacked beside the tests by `python -m tests.peers.fetch`.
+"""Where the programs of others are found: installed on this machine, or unpacked beside the tests by `make peers`.
 
 A test that needs one that is in neither place is skipped, and the reason says how to get it. Nothing here downloads anything.
 """
@@ -51,7 +51,7 @@ def unpacked(package: str, *places: str) -> Path:
         for place in places:
             if (root / place).exists():
                 return root / place
-    pytest.skip(f"{package} is neither installed nor unpacked (python -m tests.peers.fetch)")
+    pytest.skip(f"{package} is neither installed nor unpacked (make peers)")
 
 
 def needs_root(why: str) -> None:
