@@ -26,6 +26,8 @@ async def begin(
     plain: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext, most: float, read: Callable[[], bytes]
 ) -> asyncio.Transport:
     """The encrypted transport. `most` bounds the seconds; `read` gives what was read already. Raises OSError (ssl.SSLError is one)."""
+    if plain.is_closing():
+        raise ConnectionResetError("gone before the handshake")
     layer = _Layer(plain, protocol, context)
     plain.set_protocol(layer)
     if early := read():
@@ -67,10 +69,12 @@ class TlsTransport(asyncio.Transport):
         return self._closing or self._plain.is_closing()
 
     def pause_reading(self) -> None:
-        self._plain.pause_reading()
+        if not self._plain.is_closing():
+            self._plain.pause_reading()
 
     def resume_reading(self) -> None:
-        self._plain.resume_reading()
+        if not self._plain.is_closing():
+            self._plain.resume_reading()
 
 
 class _Layer(asyncio.Protocol):

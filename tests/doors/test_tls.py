@@ -156,6 +156,27 @@ def test_a_handshake_that_fails_is_told_and_leaves_nothing_behind(run: Runner, o
 
 
 @BOTH_LOOPS
+def test_clients_that_vanish_at_once_leave_nothing_behind(run: Runner, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(settings_of(implicit(tmp_path))) as house:
+            for number in range(60):
+                peer = await house.connect(greet=False)
+                if number % 2:
+                    peer.send(b"\x16\x03\x01")
+                if number % 3:
+                    await asyncio.sleep(0)
+                peer.reset()
+            await until(lambda: house.door.open_connections == 0 and not house.door.connections)
+            assert house.notebook.of("trouble") == []
+            later = await arrive(house)
+            await later.handshake()
+            await later.say(b"EHLO client.example\r\n")
+            await later.until(b"250 ")
+
+    run(story())
+
+
+@BOTH_LOOPS
 def test_a_spoilt_record_cuts_the_connection(run: Runner, tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(settings_of(implicit(tmp_path))) as house:
