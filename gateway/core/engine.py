@@ -219,7 +219,12 @@ class Engine:
     def _unroute(self, delivery: int, now: float) -> None:
         if self._held.remove(delivery) is not None:
             self._committer.release(Release(delivery, now, UNROUTED))
-            self.on_unrouted_due(now)
+            # Whoever looks before it is on disk does not find it.
+            self._committer.flush().add_done_callback(self._look_for_unrouted)
+
+    def _look_for_unrouted(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.on_unrouted_due(self._clock())
 
     def _handed(self, connection: Connection, held: Held, item: Item) -> Assignment:
         held.permit = connection.permit.id

@@ -37,6 +37,8 @@ class Wishes(msgspec.Struct, frozen=True):
 
     wanted: bool
     sender: Sender
+    port: int = 443
+    """Of https places. Others are not posted to: a domain must not send us to any port it likes."""
 
 
 class TlsReports:
@@ -71,13 +73,13 @@ class TlsReports:
         wishes = self._wishes()
         due = [(day, domain) for day in days for domain in self._results.domains(day) if self._later.get(domain, 0.0) <= now]
         for day, domain in due[:AT_ONCE]:
-            if wishes.wanted and not await self._report(domain, day, wishes.sender, now):
+            if wishes.wanted and not await self._report(domain, day, wishes, now):
                 self._later[domain] = now + RETRY_SECONDS
                 if day_of(now - GIVE_UP_SECONDS) < day:
                     continue
             self._results.take(day, domain)
 
-    async def _report(self, domain: str, day: str, sender: Sender, now: float) -> bool:
+    async def _report(self, domain: str, day: str, wishes: Wishes, now: float) -> bool:
         """Report to `domain`; False: try again later."""
         answer = (await self._resolver.texts(f"_smtp._tls.{domain}")).answer
         if isinstance(answer, Trouble):
@@ -87,13 +89,13 @@ class TlsReports:
         if not wanted:
             self._tell(domain, "unwanted", "")
             return True
-        made = report(sender, domain, day, self._results.look(day, domain))
-        done = [await self._deliver(made, place, sender, now) for place in wanted]
+        made = report(wishes.sender, domain, day, self._results.look(day, domain))
+        done = [await self._deliver(made, place, wishes, now) for place in wanted]
         return any(done)
 
-    async def _deliver(self, made: Report, place: str, sender: Sender, now: float) -> bool:
+    async def _deliver(self, made: Report, place: str, wishes: Wishes, now: float) -> bool:
         address = mail_address(place)
-        why = await self._mail(made, address, sender, now) if address is not None else await self._post(made, place)
+        why = await self._mail(made, address, wishes.sender, now) if address is not None else await self._post(made, place, wishes.port)
         self._tell(made.domain, "trouble" if why else "sent" if address is not None else "posted", why)
         return not why
 
@@ -117,12 +119,14 @@ class TlsReports:
         result = await self._accept(Submission(known, [recipient], content))
         return str(result.reply) if isinstance(result, Refused) else ""
 
-    async def _post(self, made: Report, place: str) -> str:
+    async def _post(self, made: Report, place: str, allowed: int) -> str:
         """RFC 8460 section 3: an https place gets the report by POST."""
         where = web_place(place)
         if where is None:
             return f"{place[:200]} is neither mailto: nor https:"
         host, port, path = where
+        if port != allowed:
+            return f"{place[:200]} is not at port {allowed}"
         answer = await self._https.post(host, port, path, "application/tlsrpt+gzip", made.content, seconds=POST_SECONDS)
         if isinstance(answer, HttpsTrouble):
             return answer.why

@@ -80,7 +80,7 @@ class TrustedTls:
 
     def _wishes(self) -> Wishes:
         contact = self._trust.report_contact or f"postmaster@{self._domain}"
-        return Wishes(self._trust.reports, Sender(self._domain, f"{ACCOUNT}@{self._domain}", contact))
+        return Wishes(self._trust.reports, Sender(self._domain, f"{ACCOUNT}@{self._domain}", contact), self._trust.policy_port)
 
     def reconfigure(self, settings: Settings) -> None:
         """Use new settings. Raises OSError when the file of authorities cannot be used."""

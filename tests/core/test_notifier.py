@@ -133,6 +133,18 @@ def test_recipients_that_fail_together_come_into_one_report_that_is_delivered_li
     play(scene)
 
 
+def test_a_report_about_a_message_that_required_tls_requires_it_too(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with office(tmp_path, NO_USER) as stage:
+            await stage.hand_in("a@x.test", ret="HDRS", requiretls=True)
+            await stage.until(lambda: stage.reports, "a report")
+            ((message, _, content),) = stage.reports
+            assert message.requiretls
+            assert b"hello" not in content
+
+    play(scene)
+
+
 def test_success_is_told_only_where_it_was_asked_for_and_the_next_hop_will_not(tmp_path: Path) -> None:
     async def scene() -> None:
         async with office(tmp_path, Delivered(Reply(250, "taken", "2.0.0"))) as stage:

@@ -63,7 +63,7 @@ class Bench:
 
     def reports(self, tls: TrustedTls | None = None) -> TlsReports:
         tls = tls or self.tls
-        wishes = Wishes(True, SENDER)
+        wishes = Wishes(True, SENDER, self.place.port)
         return TlsReports(
             tls.results,
             self.place.resolver,
@@ -175,6 +175,11 @@ def test_an_https_place_gets_it_by_post() -> None:
         assert (posted.path, posted.media) == ("/tls", "application/tlsrpt+gzip")
         assert json.loads(gzip.decompress(posted.content))["organization-name"] == "gateway.test"
         assert bench.told == [("a.test", "posted")]
+        bench.attempt(2, TlsFacts("dane", "dane"))
+        bench.place.say(Name(name="_smtp._tls.a.test", records=['TXT "v=TLSRPTv1; rua=https://mta-sts.a.test:22/tls"']))
+        bench.place.now += DAY
+        await bench.reports().tend(bench.place.now)
+        assert bench.told[1:] == [("a.test", "trouble")]
 
     play(story)
 

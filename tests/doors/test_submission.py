@@ -90,6 +90,29 @@ def test_what_a_sender_wants_to_be_told_reaches_the_core_and_nothing_is_kept_for
 
 
 @pytest.mark.parametrize(
+    ("field", "relaxed"),
+    [
+        ("TLS-Required: No\n", True),
+        ("tls-required:  nO \n", True),
+        ("TLS-Required: Yes\n", False),
+        ("X-TLS-Required: No\n", False),
+        ("", False),
+    ],
+)
+def test_a_message_can_ask_that_policies_of_its_recipients_be_passed_over(field: str, relaxed: bool) -> None:
+    async def story() -> None:
+        async with opened(settings_of()) as house:
+            peer = await house.connect()
+            for line in ("MAIL FROM:<a@example.com>\n", "RCPT TO:<b@example.net>\n", "DATA\n"):
+                await peer.say(line)
+            await peer.say((field + MESSAGE).replace("\n", "\r\n").encode() + b".\r\n")
+            (taken,) = house.core.taken
+            assert (taken.message.tls_relaxed, taken.message.requiretls) == (relaxed, False)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
     ("sender", "author", "answer"),
     [
         ("a@example.com", "news@example.com", "250 2.0.0"),

@@ -16,7 +16,7 @@ MOST_POLICIES: Final = 5_000
 """Pairs of domain and policy, in all days."""
 MOST_FAILURES: Final = 50
 """Kinds of failure of one pair; more are counted in its sum only."""
-MOST_SESSIONS: Final = 256
+MOST_SESSIONS: Final = 64
 """Sessions of one pair that are remembered, so that they count once."""
 MOST_DAYS: Final = 3
 
@@ -153,9 +153,10 @@ class Results:
     # For the spool.
 
     def export(self) -> bytes:
-        """All figures."""
+        """All figures, without the sessions that are open: their numbers end with the process."""
         self.changed = False
-        return msgspec.msgpack.encode({day: list(figures.values()) for day, figures in self._days.items()})
+        written = {day: [msgspec.structs.replace(one, sessions=[]) for one in figures.values()] for day, figures in self._days.items()}
+        return msgspec.msgpack.encode(written)
 
     def restore(self, note: bytes) -> None:
         """Figures of `export`. Raises msgspec.DecodeError, and changes nothing then."""

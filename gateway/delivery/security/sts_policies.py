@@ -74,6 +74,8 @@ class StsPolicies:
         self._observe = observe
         self._keep = keep
         self._known: dict[str, Known] = {}
+        self._shards: list[dict[str, Known]] = [{} for _ in range(SHARDS)]
+        """The same, by the note they are written to."""
         self._failed: dict[str, float] = {}
         """Domains whose policy could not be had, and until when it is not tried again."""
         self._fetching: dict[str, asyncio.Task[Known | None]] = {}
@@ -89,7 +91,12 @@ class StsPolicies:
             self._observe.notes_damaged(str(error))
             return
         now = self._clock()
-        self._known.update((known.domain, known) for known in found if known.until > now)
+        for known in found:
+            if known.until > now:
+                self._put(known)
+
+    def _put(self, known: Known) -> None:
+        self._known[known.domain] = self._shards[_shard(known.domain)][known.domain] = known
 
     def reconfigure(self, trust: Trust) -> None:
         """Use these settings from now on."""
@@ -122,7 +129,8 @@ class StsPolicies:
             return None
         now = self._clock()
         if known.used < now - REFRESH_SECONDS / 24:
-            known = self._known[domain] = msgspec.structs.replace(known, used=now)
+            known = msgspec.structs.replace(known, used=now)
+            self._put(known)
         return known.policy if known.policy.mode is not Mode.NONE else None
 
     def _current(self, domain: str) -> Known | None:
@@ -179,9 +187,10 @@ class StsPolicies:
             return None
         self._observe.fetched(domain, "ok", "")
         self._failed.pop(domain, None)
-        before = self._known.pop(domain, None)
+        before = self._known.get(domain)
         now = self._clock()
-        known = self._known[domain] = Known(domain, announced, read, now, now if before is None else before.used)
+        known = Known(domain, announced, read, now, now if before is None else before.used)
+        self._put(known)
         self._write(domain)
         while len(self._known) > trust.policies:
             self._forget(min(self._known.values(), key=lambda known: known.used).domain)
@@ -189,12 +198,13 @@ class StsPolicies:
 
     def _forget(self, domain: str) -> None:
         if self._known.pop(domain, None) is not None:
+            del self._shards[_shard(domain)][domain]
             self._write(domain)
 
     def _write(self, domain: str) -> None:
         """The note that `domain` belongs to, written anew."""
         shard = _shard(domain)
-        members = [known for name, known in self._known.items() if _shard(name) == shard]
+        members = list(self._shards[shard].values())
         self._keep(_note(shard), msgspec.msgpack.encode(members) if members else None)
 
 

@@ -53,7 +53,9 @@ def test_figures_survive_as_bytes_and_days_end() -> None:
     assert restored.finished(NOON) == []
     assert restored.finished(NOON + DAY) == ["2026-11-28"]
     assert restored.domains("2026-11-28") == ["b.test"]
-    assert restored.take("2026-11-28", "b.test") == [results.look("2026-11-28", "b.test")[0]]
+    restored.session("b.test", BAD, 1.0, "", LINES, NOON)  # another session: numbers begin anew with the process
+    (figures,) = restored.take("2026-11-28", "b.test")
+    assert (figures.failed, figures.lines) == (2, LINES.lines)
     assert (len(restored), restored.finished(NOON + DAY)) == (0, [])
 
 
