@@ -165,14 +165,20 @@ class Connection(asyncio.Protocol):
         """Give `content` to the wire block by block, as it is taken. False: the peer answered, left, or took nothing for too long."""
         view = memoryview(content)
         for start in range(0, len(view), BLOCK):
-            self.deadline = self._time() + self._block_timeout
-            while self._full and not (self.over or self.events):
-                await wait()
-            if self.over or self.events or self.transport is None:
+            if not await self._room(wait) or self.transport is None:
                 return False
             self.transport.write(view[start : start + BLOCK])
         await self._hear(wait)
+        if not await self._room(wait):
+            return False
         self._rearm()
+        return True
+
+    async def _room(self, wait: Callable[[], Awaitable[None]]) -> bool:
+        """Wait until the transport takes more. False: the peer answered, left, or took nothing for too long."""
+        self.deadline = self._time() + self._block_timeout
+        while self._full and not (self.over or self.events):
+            await wait()
         return not (self.over or self.events)
 
     async def _hear(self, wait: Callable[[], Awaitable[None]]) -> None:
