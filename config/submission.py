@@ -29,6 +29,9 @@ class Limits(Model):
     recipients: int = Field(1000, ge=1, le=100_000, description="Recipients per message; one more is answered 452 4.5.3.")
     messages_per_connection: int = Field(100_000, ge=1, description="Messages per connection, then 421.")
     errors: int = Field(20, ge=1, description="Refused or unknown commands in one connection, then 421 and close.")
+    idle_commands: int = Field(
+        1000, ge=10, description="NOOP, RSET, EHLO and others that carry no mail forward, since the last message, then 421 and close."
+    )
     command_timeout: Duration = Field(300.0, description="Time a client may take to finish a command.")
     data_timeout: Duration = Field(1800.0, description="Time a client may take for one message.")
     minimum_rate: Size = Field(512, description="Least octets per second of a message, averaged over its transfer after the first 30 s.")

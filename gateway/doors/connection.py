@@ -14,7 +14,7 @@ from gateway.doors import tls
 from gateway.doors.owner import Owner, peer_of
 from gateway.doors.visitor import REASONS, Visitor
 from gateway.smtp import replies
-from gateway.smtp.events import NEED_DATA, Aborted, Auth, Content, Event, Mail, Question, Recipient, StartTls
+from gateway.smtp.events import NEED_DATA, Aborted, Auth, Content, Event, Mail, Question, Quit, Recipient, StartTls
 from gateway.smtp.server import ServerConnection
 from mail.reply import Reply
 
@@ -23,6 +23,8 @@ READ_AHEAD = 65_536
 RATE_GRACE = 30.0
 """Seconds of a message's transfer before its rate is looked at."""
 LINGER = 30.0  # seconds a closing connection may take to hand over its last reply
+LAST_WORDS = 2.0
+"""Seconds in which a client that was talking when we ended may hear why: closed at once, TCP would drop our reply with what it sent."""
 
 
 _QUESTIONS = frozenset((Mail, Recipient, Content, Auth))
@@ -45,6 +47,7 @@ class DoorConnection(asyncio.Protocol):
         "_reading",
         "_reserved",
         "_smtp",
+        "_talking",
         "_task",
         "_tls",
         "_touched",
@@ -71,6 +74,7 @@ class DoorConnection(asyncio.Protocol):
         self._opened = self._touched = self._loop.time()
         self._message_since: float | None = None
         self._closing_at: float | None = None
+        self._talking = False
         self._tls = False
         self._early = b""
         self._lost = False
@@ -102,11 +106,15 @@ class DoorConnection(asyncio.Protocol):
             self._early += data  # the handshake's first octets: the loop reads before we have asked it to
             return
         self._smtp.receive(data)
+        self._talking = True
         self._pump()
 
     def eof_received(self) -> bool:
         """A closed half does not end what is under way. TLS has no half close: there the transport closes, the commit goes on."""
-        if self._smtp is not None and self._closing_at is None:
+        self._talking = False
+        if self._closing_at is not None:
+            return False
+        if self._smtp is not None:
             self._smtp.receive(b"")
             self._pump()
         return not self._tls
@@ -204,6 +212,8 @@ class DoorConnection(asyncio.Protocol):
         if isinstance(event, StartTls):
             self._flush()
             self._start_handshake()
+        elif isinstance(event, Quit):
+            self._talking = False
         elif isinstance(event, Aborted) and event.during_message:
             self._owner.observer.cut(self._owner.name, self._client, self._visitor.account_name, "left-in-message")
 
@@ -318,13 +328,22 @@ class DoorConnection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
-        """Close after what is written has left; `check` cuts it when that takes too long."""
-        if self._closing_at is None and self._transport is not None:
-            self._closing_at = self._loop.time()
+        """Close after what is written has left; `check` cuts it when that takes too long. A client that was talking is heard out."""
+        if self._closing_at is not None or self._transport is None:
+            return
+        self._closing_at = self._loop.time()
+        self._talking = self._talking and not self._tls and not self._lost
+        if not self._talking:
             self._transport.close()
+            return
+        self._transport.write_eof()
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
 
     def finish(self, reply: Reply) -> None:
         """End with `reply` when no message is under way: at once, or after the message."""
+        self._talking = False
         if self._handshake_task is not None:
             self.abort()
         elif self._smtp is not None:
@@ -350,7 +369,7 @@ class DoorConnection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """End the connection when its time is up at `now` (the loop's time)."""
-        since, time = self._closing_at, LINGER
+        since, time = self._closing_at, LAST_WORDS if self._talking else LINGER
         if since is None:
             since, time = self._write_paused_at, self._owner.limits.command_timeout
         if since is not None:

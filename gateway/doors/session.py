@@ -102,6 +102,7 @@ class SubmissionSession:
             recipients=limits.recipients,
             messages=limits.messages_per_connection,
             errors=limits.errors,
+            idle_commands=limits.idle_commands,
             limits=announced_limits(limits, account),
             tls_available=self._listener.tls is not ListenerTls.NONE,
             tls_active=tls_active,

@@ -47,6 +47,7 @@ REASONS = {
     replies.TOO_MANY_RECIPIENTS: "recipients",
     replies.TOO_MANY_MESSAGES: "messages",
     replies.TOO_MANY_ERRORS: "errors",
+    replies.TOO_MANY_COMMANDS: "commands",
     replies.NO_MEMORY: "memory",
     replies.FOREIGN: "foreign",
     replies.UNEXPECTED_PROXY: "proxy-unexpected",

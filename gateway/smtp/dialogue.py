@@ -43,7 +43,7 @@ class Dialogue:
         self._mode = Mode.COMMAND
         self._pending: Question | None = None
         self._ended = False
-        self._errors = 0
+        self._errors = self._idle_commands = 0
         self._protocol_refusals: list[Reply] = []
 
     @property
@@ -121,6 +121,12 @@ class Dialogue:
                 self._protocol_refusals.append(replies.TOO_MANY_ERRORS)
                 self._say(replies.TOO_MANY_ERRORS)
                 self._close()
+
+    def _idle(self) -> None:
+        """A command was answered that carries no mail forward: too many of them in a row would keep the gateway from others."""
+        self._idle_commands += 1
+        if self._idle_commands > self.options.idle_commands:
+            self._error(replies.TOO_MANY_COMMANDS)
 
     def _close(self) -> None:
         self.closed = True

@@ -22,6 +22,8 @@ class ServerOptions(msgspec.Struct, frozen=True):
     messages: int = 100_000
     errors: int = 20
     """Refused commands, counted since the last accepted message, at which the connection is closed."""
+    idle_commands: int = 1000
+    """NOOP, RSET, EHLO and the like, counted since the last accepted message, beyond which the connection is closed."""
     limits: str = ""
     """Parameters of LIMITS (RFC 9422), such as "MAILMAX=100 RCPTMAX=50"; "" announces none."""
     tls_available: bool = False

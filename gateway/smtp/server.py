@@ -107,7 +107,7 @@ class ServerConnection(Dialogue):
                 self._recipients += 1
                 self._say(reply or replies.RECIPIENT_OK)
             case Content():
-                self._errors = 0
+                self._errors = self._idle_commands = 0
                 self._messages += 1
                 self._forget_transaction()
                 self._out.append(replies.encode_once(reply or replies.QUEUED))
@@ -161,6 +161,7 @@ class ServerConnection(Dialogue):
             reply = replies.FIXED.get(verb.upper(), replies.UNKNOWN)
             if reply.positive:
                 self._say(reply)
+                self._idle()
             else:
                 self._error(reply)
             return None
@@ -182,6 +183,7 @@ class ServerConnection(Dialogue):
         self._hello = hello.name
         self._forget_transaction()  # RFC 5321 section 4.1.4
         self._out.append(ehlo_reply(self.options) if esmtp else f"250 {self.options.hostname}\r\n".encode("ascii", "replace"))
+        self._idle()
         return Hello(hello.name, esmtp)
 
     def _auth(self, argument: bytes) -> Step:
@@ -239,6 +241,7 @@ class ServerConnection(Dialogue):
             return None
         self._forget_transaction()
         self._say(replies.OK)
+        self._idle()
         return Reset()
 
     def _quit(self, argument: bytes) -> Step:

@@ -205,7 +205,7 @@ def test_reading_stops_while_an_answer_is_owed(run: Runner) -> None:
 @BOTH_LOOPS
 def test_a_client_that_never_reads_is_cut_in_the_end(run: Runner) -> None:
     async def story() -> None:
-        async with opened(settings_of()) as house:
+        async with opened(limited(idle_commands=1_000_000_000)) as house:
             peer = await house.connect()
             peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
             (connection,) = next(iter(house.door._listeners.values()))._connections
@@ -215,6 +215,21 @@ def test_a_client_that_never_reads_is_cut_in_the_end(run: Runner) -> None:
             assert connection._smtp is not None
             house.sweep(301)
             await until(lambda: not house.door.open_connections)
+
+    run(story())
+
+
+@BOTH_LOOPS
+def test_a_client_that_talks_on_hears_why_it_was_cut_and_is_let_go_soon(run: Runner) -> None:
+    async def story() -> None:
+        async with opened(limited(errors=3)) as house:
+            peer = await house.connect()
+            peer.writer.write(b"NONSENSE\r\n" * 50_000)
+            said = [await peer.reply() for _ in range(4)]
+            assert said[-1] == "421 4.7.0 too many errors"
+            assert not house.notebook.of("left")
+            house.sweep(3.0)
+            await until(lambda: bool(house.notebook.of("left")))
 
     run(story())
 
