@@ -70,7 +70,7 @@ class DatabaseRoad:
         self._databases = (connection_of(settings), connection_of(settings), connection_of(settings))
         self._reading = asyncio.Lock()
         self._way_out = WayOut(
-            _WithImports(self._databases[0], store, self._node), self._page, self._moved, self.out.told, chance, position
+            _WithImports(self._databases[0], store, self._node), self._page, self._moved, self.out.told, chance, position, self._batch
         )
         self._chance, self._clock = chance, clock
         self._told_refused, self._refused = 0.0, 0
