@@ -290,8 +290,9 @@ def _resolver(settings: Dns) -> dns.asyncresolver.Resolver:
     servers.timeout = min(2.0, max(settings.timeout / 3, 0.05))
     servers.lifetime = settings.timeout
     servers.cache = None
-    # RFC 6840 section 5.7: AD in a question asks for AD in the answer, without the weight of signatures.
-    servers.set_flags(dns.flags.RD | dns.flags.AD)
+    if _validating(settings, servers):
+        # RFC 6840 section 5.7: AD in a question asks for AD in the answer, without the weight of signatures.
+        servers.set_flags(dns.flags.RD | dns.flags.AD)
     return servers
 
 
