@@ -36,6 +36,8 @@ BACK = "suppression"
 """Name of the way back in the metrics."""
 PAGE = 500
 """Lines of the event file that are read again at once."""
+AUDITED = 30 * 86_400.0
+"""Age of the oldest events that an audit counts; nine tenths of it, or of what retention keeps, so that nothing is about to go."""
 STOP_WITHIN = 5.0
 """Seconds that a stop waits for events to go out."""
 
@@ -62,6 +64,7 @@ class DatabaseRoad:
     ) -> None:
         self._batch = settings.contacts.batch
         self._node = settings.gateway.node
+        self._kept = min(settings.retention.events, *settings.retention.event_kinds.values(), AUDITED) * 0.9
         self._outbox, self._store, self._metrics = outbox, store, metrics
         position = outbox.note(NAME)
         outbox.add(NAME, position)
@@ -101,7 +104,8 @@ class DatabaseRoad:
         again, which gives how many came back. One at a time, on the connection for reading. Raises StoreError."""
         async with self._reading:
             database = self._databases[2]
-            found = await Auditor(database, self._store, self._node, self.out.position, mend=mend).run()
+            since = self._clock() - self._kept
+            found = await Auditor(database, self._store, self._node, self.out.position, since, mend=mend).run()
             back = 0
             if mend and found.events_missing:
                 back = await republish(database, functools.partial(next, _pages(self._outbox.files()), None))
