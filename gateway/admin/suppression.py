@@ -120,6 +120,7 @@ class SuppressionCalls:
 
     async def _announce(self, arguments: Nothing) -> Result:
         """The events of imports that are in the list and not yet in the log. An import beside us writes the list itself."""
+        self._store.look_at_filter()
         loop = asyncio.get_running_loop()
         events = await loop.run_in_executor(None, unannounced, self._store)
         await self._commit(events)
