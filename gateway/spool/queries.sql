@@ -169,8 +169,8 @@ UPDATE delivery SET
 FROM new WHERE delivery.id = new.delivery
 
 -- name: delivery.delay_told
--- Deliveries of whose delay the sender is told.
-UPDATE delivery SET delay_told = 1 WHERE id IN (SELECT value FROM carray(?))
+-- Deliveries of whose delay the sender is told, once: those that were not marked before.
+UPDATE delivery SET delay_told = 1 WHERE delay_told = 0 AND id IN (SELECT value FROM carray(?)) RETURNING id
 
 -- name: notice.insert
 -- What senders are to be told.
