@@ -271,9 +271,9 @@ UPDATE delivery SET due = ?, flow = 0 WHERE state = 0 AND id IN (SELECT value FR
 -- The bytes of a message.
 SELECT content FROM body WHERE message = ?
 
--- name: excerpt
--- The first bytes of a message.
-SELECT substr(content, 1, ?) FROM body WHERE message = ?
+-- name: body.there
+-- Whether there are bytes of a message.
+SELECT 1 FROM body WHERE message = ?
 
 -- name: flows_due
 -- Flows with a queued delivery that came due in a span of time.
