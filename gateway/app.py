@@ -345,6 +345,7 @@ class Gateway:
         self.suppressions.reconfigure(settings)
         self.upkeep.settings = settings
         self.core.reconfigure(settings)
+        self.publishing.reconfigure(settings)
         self.door.reconfigure(settings)
         self.api.reconfigure(settings)
         self._tell_keys(keyring)
