@@ -14,6 +14,7 @@ from config.settings import Settings
 from config.submission import ListenerTls
 from config.units import format_duration, format_rate, format_size, split_host_port
 
+_TOLD_BY = {"events": "events", "dsn": "reports", "both": "events and reports"}
 _WIDE = {4: 8, 6: 32}
 """Prefix lengths below which a trusted network is more than one organisation's."""
 
@@ -40,7 +41,8 @@ def summary(settings: Settings, path: Path | None) -> list[str]:
             for rate, what in ((account.message_rate, "messages"), (account.recipient_rate, "recipients"))
             if rate is not None
         )
-        lines.append(f"account        {account.name}: {login}{quota}, domains {', '.join(account.domains)}, stream {account.stream}")
+        uses = f"stream {account.stream}, told by {_TOLD_BY[account.notify]}"
+        lines.append(f"account        {account.name}: {login}{quota}, domains {', '.join(account.domains)}, {uses}")
     lines.append(_suppression(settings))
     for domain in settings.domain:
         keys = ", ".join(f"{key.selector} ({key.algorithm})" for key in domain.dkim) or f"no key: {domain.without_key}"

@@ -75,11 +75,14 @@ class Audit(msgspec.Struct):
 
 
 class Auditor:
-    """One audit. `node` and `sent` say which events the database should have: those of this node's log up to this position."""
+    """One audit. `node`, `sent` and `since` say which events the database should have: those of this node's log up to this position that
+    are younger than this time (Unix seconds); older ones may have gone by retention."""
 
-    def __init__(self, database: PostgresContacts, store: SuppressionStore, node: str, sent: int, *, mend: bool) -> None:
+    def __init__(
+        self, database: PostgresContacts, store: SuppressionStore, node: str, sent: int, since: float = 0.0, *, mend: bool
+    ) -> None:
         self._database, self._store = database, store
-        self._node, self._sent, self._mend = node, sent, mend
+        self._node, self._sent, self._since, self._mend = node, sent, since, mend
         self._found = Audit()
 
     async def run(self) -> Audit:
@@ -92,19 +95,19 @@ class Auditor:
     # The event log and the table.
 
     async def _events(self) -> None:
+        since = time_of(self._since)
         async with self._database.answering() as connection:
             newest = await connection.fetchval(SQL["newest"])
-        first = last = count = 0
+            first = await connection.fetchval(SQL["first"], self._node, since)
         for start in range(0, newest, WINDOW):
             async with self._database.answering() as connection:
-                row = await connection.fetchrow(SQL["events"], start, start + WINDOW, self._node)
+                self._found.events += await connection.fetchval(SQL["events"], start, start + WINDOW, self._node, first, since)
                 forgotten = await connection.fetch(SQL["forgotten"], start, start + WINDOW)
-            count += row["count"]
-            first = min(filter(None, (first, row["first"])), default=0)
-            last = max(last, row["last"])
             await self._show([row["body"].encode() for row in forgotten])
-        self._found.events = count
-        self._found.events_missing = max(0, self._sent - (first - 1 if first else 0) - count) if self._sent else 0
+        if not newest and self._sent:
+            self._found.events_missing = self._sent  # an empty database, and we have sent events to it
+        elif first:
+            self._found.events_missing = max(0, self._sent - first + 1 - self._found.events)
 
     async def _show(self, lines: list[bytes]) -> None:
         """Additions and removals of the log that the table does not show."""

@@ -33,6 +33,8 @@ MOST_OCTETS = 1_000_000
 IDLE = 0.5
 """Seconds before an empty log is looked at again, and for which a small batch waits for company."""
 REFUSALS = 5
+DEATHS = 20
+"""Dead letters after which their bound is looked at."""
 PAGE = 500
 """Events that are looked through at once."""
 UNWRITTEN = 5_000
@@ -120,7 +122,7 @@ class Watch(Protocol):
         """A request was given up."""
 
     def passed_over(self, events: int) -> None:
-        """So many positions are passed over: the endpoint is too far behind."""
+        """So many are lost, the oldest: the endpoint is too far behind, or has too many dead letters."""
 
     def told(self, trouble: str | None) -> None:
         """A try failed, for this reason, or (None) did not."""
@@ -165,6 +167,7 @@ class EndpointRoad:
         self._most = endpoint.batch
         self._failures = 0
         self._scanned = self._written = position
+        self._died = 0
         self._stopping = False
         self._woken = asyncio.Event()
 
@@ -199,6 +202,8 @@ class EndpointRoad:
         name = self._endpoint.name
         if self._log.newest - self.position > self._bound:
             await self._pass_over()
+        if self._died >= DEATHS:
+            await self._bound_dead()
         if not self._failures and (again := await self._in_thread(self._letters.again, name)):
             return await self._send_again(again)
         letter = await self._in_thread(self._letters.under_way, name)
@@ -218,6 +223,13 @@ class EndpointRoad:
         await self._moved(until)
         self._watch.passed_over(until - begun)
         self._arrived(until, 0)
+
+    async def _bound_dead(self) -> None:
+        """Dead letters are on the same disk, and as many events of them are kept as may wait."""
+        self._died = 0
+        gone = await self._in_thread(self._letters.bound_dead, self._endpoint.name, self._bound)
+        if gone:
+            self._watch.passed_over(gone)
 
     async def _moved(self, until: int) -> None:
         await self._in_thread(self._letters.moved, self._endpoint.name, until)
@@ -293,6 +305,7 @@ class EndpointRoad:
     def _gone(self, letter: Letter, why: str) -> None:
         self._arrived(letter.until, 0)
         self._watch.died(letter, why)
+        self._died += 1
 
     def _arrived(self, position: int, events: int) -> None:
         self.position = max(self.position, position)

@@ -21,6 +21,7 @@ import apsw
 import msgspec
 
 from contacts.database import transaction, translated
+from contacts.filter import Filter
 from contacts.formats.blocks import blocks
 from contacts.formats.peek import first_byte
 from contacts.formats.record import BadLine, Line
@@ -148,7 +149,7 @@ def _import(
         if dry_run or (refused and not skip_bad):
             added = sum(len(_news(connection, rows)) for rows in _slices(staging))
             return Imported(batch, False, read, added, read - refused - added, refused)
-        added = _merge(connection, staging, batch, progress)
+        added = _merge(connection, staging, batch, progress, store.filter)
         done = Imported(batch, True, read, added, read - refused - added, refused)
         with transaction(connection):
             connection.execute("UPDATE batch SET whole = 1, event = ? WHERE id = ?", (seal(import_event(done, node, now)), batch))
@@ -252,13 +253,15 @@ def _news(connection: apsw.Connection, rows: list[Staged]) -> list[Staged]:
     return [row for row in rows if (row[6] or FOR_EVER) > lasts.get((row[0], row[3], row[4], row[7], row[8], row[9]), 0.0)]
 
 
-def _merge(connection: apsw.Connection, staging: Staging, batch: str, progress: Progress) -> int:
+def _merge(connection: apsw.Connection, staging: Staging, batch: str, progress: Progress, known: Filter | None) -> int:
     """The staged entries into the list, in slices. How many were news."""
     with transaction(connection):
         connection.execute("INSERT INTO batch (id, whole) VALUES (?, 0)", (batch,))
         number = connection.last_insert_rowid()
     added = done = 0
     for rows in _slices(staging):
+        if known is not None:
+            known.add(row[0] for row in rows)  # before they count, which is when the batch is whole
         with transaction(connection):
             before = connection.total_changes()
             connection.executemany(_INSERT, [(row[0], f"{batch}.{row[1]}", *row[2:], number) for row in _news(connection, rows)])

@@ -155,6 +155,14 @@ class Letters:
         """Dead letters that died before `moment` go; how many."""
         return self._change(("DELETE FROM letter WHERE state > 0 AND died < ?", (moment,)))
 
+    def bound_dead(self, endpoint: str, most: int) -> int:
+        """Keep the newest dead letters of an endpoint, with `most` events in all; how many events went with the others."""
+        sql = (
+            "DELETE FROM letter WHERE number IN (SELECT number FROM (SELECT number, sum(events) OVER (ORDER BY number DESC) AS newer"
+            " FROM letter WHERE endpoint = ? AND state > 0) WHERE newer > ?) RETURNING events"
+        )
+        return sum(events for (events,) in self._rows(sql, (endpoint, most)))
+
     def close(self) -> None:
         """End."""
         self._file.close()

@@ -48,7 +48,8 @@ class PostgresContacts(Connected):
     def __init__(self, dsn: str, node: str, kinds: Mapping[str, str], statements: Sequence[Statement] = ()) -> None:
         super().__init__(dsn)
         self._node = node
-        self._kinds = dict(kinds)
+        self.kinds = kinds
+        """May be replaced at any time: a reload brings new streams."""
         self._statements = tuple(statements)
         self._months: set[tuple[int, int]] = set()
         self._ahead = _START
@@ -151,7 +152,7 @@ class PostgresContacts(Connected):
             for position, line in rows[start : start + SLICE]:
                 event = event_in(line)
                 if event is not None:
-                    records.append(record(len(incoming), position, event, line, self._node, self._kinds.get(event.stream, "")))
+                    records.append(record(len(incoming), position, event, line, self._node, self.kinds.get(event.stream, "")))
                     incoming.append((position, event, line))
             await asyncio.sleep(0)
         return incoming, records

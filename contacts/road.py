@@ -18,7 +18,7 @@ from contacts.trouble import StoreError
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 IDLE = 0.2
-"""Seconds before an empty log is looked at again."""
+"""Seconds before a log that gave less than a full batch is looked at again."""
 LOOK = 1.0
 """Seconds between two looks into the suppression table where nothing is told: entries of others are here within two."""
 PAGE = 1_000
@@ -67,8 +67,9 @@ class Waiting:
 
 
 class WayOut:
-    """Events to the database. `page(after)` reads the event log; `moved` hears what a batch did; `told` of trouble (its text) and of its
-    end (None). Ends in order when `stopping` is set: what is in the log goes out first, unless the database is away."""
+    """Events to the database. `page(after)` reads the event log, `full` rows at most; `moved` hears what a batch did; `told` of trouble
+    (its text) and of its end (None). Ends in order when `stopping` is set: what is in the log goes out first, unless the database is away.
+    """
 
     def __init__(
         self,
@@ -78,12 +79,14 @@ class WayOut:
         told: Callable[[str | None], None],
         chance: random.Random,
         position: int = 0,
+        full: int = 1,
     ) -> None:
         self.position = position
         """Everything up to here is in the database."""
         self.stopping = asyncio.Event()
         self._database, self._page, self._moved, self._told = database, page, moved, told
         self._waiting = Waiting(chance)
+        self._full = full
 
     async def run(self) -> None:
         """Until `stopping`, or cancelled."""
@@ -107,6 +110,8 @@ class WayOut:
             self._moved(done)
             if self._waiting.succeeded():
                 self._told(None)
+            if len(rows) < self._full and not last:
+                await self._rest(IDLE)  # a few large transactions rather than many small ones
 
     async def _rest(self, seconds: float) -> None:
         try:

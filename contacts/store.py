@@ -12,6 +12,7 @@ or written: a lookup that cannot be made is an error, never "not suppressed". It
 
 import contextlib
 import itertools
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ import msgspec
 
 from contacts.address import normal_form
 from contacts.database import opened, transaction, translated
+from contacts.filter import IDENTITY, opened_filter
 from contacts.key import AddressKeys, load_secret
 from contacts.rows import COLUMNS, entry_of, row_of
 from contacts.suppression import MAX_ENTRIES, Added, Change, Entry, Removed, Rules, change_of
@@ -44,6 +46,7 @@ _ADD_UNLESS_REMOVED = (
     f"INSERT INTO suppression (key, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12"
     " WHERE NOT EXISTS (SELECT 1 FROM removed WHERE id = ?2) ON CONFLICT DO NOTHING"
 )
+_KEYS = f"SELECT DISTINCT key FROM suppression WHERE key > ? ORDER BY key LIMIT {SLICE}"
 _REACHED = "INSERT INTO reached (log, position) VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
 _CURSOR = "INSERT INTO note (name, value) VALUES ('replica', ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
@@ -77,6 +80,9 @@ class SuppressionStore:
         self._arrived: deque[tuple[bytes, str, bool]] = deque(maxlen=4 * MAX_PENDING)
         self._empty = True
         self._look_again = 0.0
+        self.filter = opened_filter(folder)
+        if self.filter is not None and not self.filter.believe(self._mark()) and not known:
+            self.build_filter()
 
     # -- looking up: loop thread
 
@@ -86,7 +92,11 @@ class SuppressionStore:
             self._forget_arrived()
         if self._empty and not self._overlay and self._still_empty():
             return None
-        found = self._find(self.keys.of(normal_form(recipient)))
+        key = self.keys.of(normal_form(recipient))
+        known = self.filter
+        if known is not None and known.believed and key not in self._overlay and known.surely_absent(key):
+            return None
+        found = self._find(key)
         return self.rules.reason(found, account, stream, name, self._clock()) if found else None
 
     def reason_everywhere(self, account: str, recipient: Address) -> str | None:
@@ -196,6 +206,39 @@ class SuppressionStore:
         with translated("read"):
             return self._reader.execute(sql, values).fetchall()
 
+    # -- the filter
+
+    def _mark(self) -> bytes:
+        rows = self.rows("SELECT value FROM note WHERE name = 'filter'")
+        return bytes(rows[0][0]) if rows else b""
+
+    def look_at_filter(self) -> None:
+        """Another process has imported: if the filter's file was taken away, its bits are not here, and the filter is no more."""
+        if self.filter is not None and not self.filter.still_there(self.folder):
+            self.filter.believed = False
+            self.filter = None
+
+    def build_filter(self) -> bool:
+        """Read every key into the filter, if it is not believed yet; from a thread, it may take half a minute. Whether it is believed."""
+        if self.filter is None or self.filter.believed:
+            return self.filter is not None
+        mark, place = secrets.token_bytes(IDENTITY), b""
+        connection = opened(self.folder / "contacts.db", reads_only=True)
+        try:
+            while True:
+                with translated("read"):
+                    rows: list[Any] = connection.execute(_KEYS, (place,)).fetchall()
+                if not rows:
+                    break
+                self.filter.add(row[0] for row in rows)
+                place = rows[-1][0]
+        finally:
+            connection.close()
+        with self.writing() as writer:
+            writer.execute("INSERT INTO note VALUES ('filter', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (mark,))
+        self.filter.built(mark)
+        return True
+
     # -- writing: one thread at a time
 
     def catch_up(self, rows: Iterable[tuple[int, bytes]], log: str = "node") -> CaughtUp:
@@ -249,6 +292,8 @@ class SuppressionStore:
     def _write(self, changes: list[Change], log: str | None, position: int, cursor: str | None = None) -> int:
         """Changes and position in one transaction. How many of the changes were news."""
         keyed = [(self.keys.of(change.entry.address if isinstance(change, Added) else change.address), change) for change in changes]
+        if self.filter is not None:
+            self.filter.add(key for key, change in keyed if isinstance(change, Added))
         with self._writing, transaction(self._writer) as writer:
             news = sum(self._carry_out(writer, key, change) for key, change in keyed)
             if log is not None:
@@ -284,6 +329,8 @@ class SuppressionStore:
         with self._writing, translated("close"):
             self._reader.close()
             self._writer.close()
+            if self.filter is not None:
+                self.filter.close()
 
 
 def _token(change: Change) -> tuple[str, bool]:

@@ -112,6 +112,7 @@ class Gateway:
             settings, self.resolver, self.network, self.metrics, self._clock, self.spool.note, self._keep_note, self.domain
         )
         self.router = Router(settings, self.resolver, self.hostname, self._clock, self.tls.policies)
+        self.tls.route = self.router.by_key
         self.watcher = SessionWatcher(self.metrics)
         self.controller = Controller(settings, self._random)
         self._sources = {source.name: source for source in settings.source}
@@ -344,6 +345,7 @@ class Gateway:
         self.suppressions.reconfigure(settings)
         self.upkeep.settings = settings
         self.core.reconfigure(settings)
+        self.publishing.reconfigure(settings)
         self.door.reconfigure(settings)
         self.api.reconfigure(settings)
         self._tell_keys(keyring)

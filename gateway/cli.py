@@ -89,17 +89,14 @@ def check(
     """Read the configuration and its keys, and say what it means and what looks unwise."""
     from config.check import summary, warnings
     from gateway.commands.machine import missing_addresses
-    from gateway.compose.keyring import KeyringError, load_keyring
-    from gateway.doors.certificates import problems as certificate_problems
+    from gateway.compose.keyring import KeyringError
+    from gateway.core.loading import load_keys
 
     settings, path = read_settings(config)
     try:
-        keyring, unusable = load_keyring(settings, Path(), "gateway.invalid"), []
+        keyring = load_keys(settings, "gateway.invalid")
     except KeyringError as error:
-        unusable = error.problems
-    unusable = [*unusable, *certificate_problems(settings.listener)]
-    if unusable:
-        fail("\n".join(unusable), CONFIG)
+        fail("\n".join(error.problems), CONFIG)
     for line in summary(settings, path):
         typer.echo(line)
     nowhere = [] if path is not None else ["there is no mailwright.toml here, and neither --config nor $MAILWRIGHT_CONFIG names a file"]

@@ -1,9 +1,9 @@
 """`python -m sandbox`: the sandbox as a process, for programs; and `mailwright sandbox`, for people, as a staging target.
 
-For programs standard input is a pipe. One JSON line says when it listens: `{"ready": true, "dns", "smtp_port", "providers"}`. Then each
-line of input is answered by one line: `counts` by every provider's books, anything else by `{"error": …}`. The end of the input ends it,
-so it never outlives its parent. Without a pipe it prints where it listens and what a gateway's configuration needs, and runs until SIGINT
-or SIGTERM, then prints what the providers counted.
+For programs standard input is a pipe. One JSON line says when it listens: `{"ready": true, "dns", "smtp_port", "providers",
+"policy_port", "authority"}`. Then each line of input is answered by one line: `counts` by every provider's books, anything else by
+`{"error": …}`. The end of the input ends it, so it never outlives its parent. Without a pipe it prints where it listens and what a
+gateway's configuration needs, and runs until SIGINT or SIGTERM, then prints what the providers counted.
 """
 
 import argparse
@@ -39,7 +39,8 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 async def _answer(sandbox: Sandbox, addresses: SandboxAddresses) -> None:
     """Speak to the program at the other end of the pipe."""
-    _write({"ready": True, "dns": addresses.dns, "smtp_port": addresses.smtp_port, "providers": addresses.providers})
+    ready = {"ready": True, "dns": addresses.dns, "smtp_port": addresses.smtp_port, "providers": addresses.providers}
+    _write(ready | {"policy_port": addresses.policy_port, "authority": addresses.authority})
     while line := await asyncio.to_thread(sys.stdin.readline):
         if line.strip() == "counts":
             _write({name: msgspec.to_builtins(counts) for name, counts in sandbox.counts().items()})

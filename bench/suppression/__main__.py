@@ -88,7 +88,7 @@ def main() -> None:
             out = folder / f"out.{form}"
             result[f"export_{form}"] = Command(config, "export", form, str(out)).done()
             out.unlink()
-        result["acceptance"] = measure(data, given.entries)
+        result["acceptance"] = measure(folder, data)
         print(json.dumps(result))
 
 

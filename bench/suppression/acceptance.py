@@ -1,93 +1,92 @@
-"""Acceptance with and without the suppression check: a gateway's core in this process, 64 clients that each wait for their commit.
+"""Acceptance with a large list and with an empty one (which is not looked into): two gateways that send nothing, taking mail in turns.
 
-Rounds alternate, so that a noisy machine is noisy for both. Without SMTP around it the check is a larger part of the work than in a
-gateway: there, a message is read from a socket too.
+Twenty smtp-source sessions hand in 10 KB messages, as in `bench.relay`; every message is on disk when it is answered. Rounds alternate, so
+that a noisy machine is noisy for both.
 """
 
-import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.suppression.material import address
-from config.load import Configuration
-from config.settings import Settings
-from gateway.app import Gateway
-from gateway.calls import Committed, Message, Submission
-from gateway.process import SWITCH_INTERVAL, loop_factory
-from gateway.spool.port import Hold
-from mail.address import Address, address_of
+from bench.relay.load import Sources, message
+from gateway.admin.client import NotRunning, call
 
-CLIENTS = 64
-ROUND = 2.0
+ROOT = Path(__file__).parents[2]
+MESSAGES = 6_000
 ROUNDS = 4
 
+CONFIG = """
+[gateway]
+hostname = "bench.test"
+domain = "bench.test"
+data = "{data}"
+[http]
+address = "none"
+[log]
+level = "error"
+[[listener]]
+address = "127.0.0.1:{port}"
+[[account]]
+name = "default"
+domains = ["any"]
+[[route]]
+domain = "*"
+host = "127.0.0.1"
+port = 9
+[spool]
+minimum_free = 0
+"""
 
-class _Nobody:
-    """Suppresses nobody."""
 
-    def reason(self, account: str, stream: str, recipient: Address) -> str | None:
-        return None
-
-
-async def _measure(data: Path, entries: int) -> dict[str, Any]:
-    tables = {
-        "gateway": {"data": data, "hostname": "bench.test"},
-        "listener": [],
-        "http": {"address": "none"},
-        "account": [{"name": "default", "domains": ["any"]}],
-        "route": [{"domain": "*", "host": "127.0.0.1", "port": 9}],
-        "spool": {"minimum_free": 0},
-    }
-    gateway = Gateway(Configuration(None, Settings.model_validate(tables)))
-    await gateway.start()
-    gateway.core.hold(Hold(gateway.core.identities.next(time.time()), time.time(), 0.0, account="default"))
-    acceptor = gateway.core.acceptor
-    checked = acceptor._suppression
-    rates: dict[str, list[float]] = {"with": [], "without": []}
-    number = 2 * entries
+@contextlib.contextmanager
+def _gateway(folder: Path, data: Path) -> Iterator[int]:
+    """A gateway on a data folder that holds all mail; its port."""
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = folder / "mailwright.toml"
+    config.write_text(CONFIG.format(data=data, port=port))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)], cwd=ROOT, stderr=log)
     try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(NotRunning):
+                call(data, "queue.hold", {"account": "default"})
+                break
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)  # the door opens last
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _round(port: int, content: bytes) -> float:
+    begun = time.monotonic()
+    return MESSAGES / (Sources(port, MESSAGES, content).wait(120) - begun)
+
+
+def measure(folder: Path, data: Path) -> dict[str, Any]:
+    """Messages a second with the list in `data`, and with an empty one."""
+    content = message(10_000)
+    rates: dict[str, list[float]] = {"with": [], "without": []}
+    with _gateway(folder / "with", data) as one, _gateway(folder / "without", folder / "empty") as other:
+        ports = {"with": one, "without": other}
+        for port in ports.values():
+            _round(port, content)
         for turn in range(2 * ROUNDS):
             kind = ("with", "without", "without", "with")[turn % 4]
-            acceptor._suppression = checked if kind == "with" else _Nobody()  # type: ignore[assignment]
-            count, seconds = await _round(gateway, number)
-            number += count + CLIENTS
-            rates[kind].append(count / seconds)
-    finally:
-        acceptor._suppression = checked
-        await gateway.stop(grace=0.0)
+            rates[kind].append(_round(ports[kind], content))
     both = {kind: round(median(found)) for kind, found in rates.items()}
     return both | {"ratio": round(both["with"] / both["without"], 3)}
-
-
-async def _round(gateway: Gateway, number: int) -> tuple[int, float]:
-    sender = address_of("news@shop.example")
-    assert sender is not None
-    content = b"From: news@shop.example\r\nSubject: x\r\n\r\n" + b"x" * 70 * 140
-    begun, count = time.monotonic(), 0
-
-    async def client() -> None:
-        nonlocal count
-        while time.monotonic() - begun < ROUND:
-            count += 1
-            recipient = address_of(address(number + count))
-            assert recipient is not None
-            message = Message("default", "default", sender, "shop.example", time.time(), len(content), message_id=f"<{count}@shop.example>")
-            answer = await gateway.core.accept(Submission(message, [recipient], content))
-            assert isinstance(answer, Committed), answer
-
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return count, time.monotonic() - begun
-
-
-def measure(data: Path, entries: int) -> dict[str, Any]:
-    """Messages a second with the check against a list of `entries` in the data folder, and without."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL)  # as in a gateway's own process
-    try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_measure(data, entries))
-    finally:
-        sys.setswitchinterval(before)

@@ -16,10 +16,14 @@ UPDATE mailwright.suppression SET removed = now() WHERE id = ANY ($1::text[]) AN
 -- name: newest
 SELECT coalesce(max(position), 0) FROM mailwright.event
 
+-- name: first
+-- The first place in a node's log of which everything behind should be there: younger than what retention takes away.
+SELECT coalesce(min(node_position), 0) FROM mailwright.event WHERE node = $1 AND node_position > 0 AND at > $2
+
 -- name: events
--- Events of a node between two positions: how many, and the first and last place in its log (0: taken in again from a file).
-SELECT count(*) AS count, coalesce(min(node_position) FILTER (WHERE node_position > 0), 0) AS first, coalesce(max(node_position), 0) AS last
-FROM mailwright.event WHERE position > $1 AND position <= $2 AND node = $3
+-- Events of a node between two positions, from that place on; those taken in again from a file (0) by their time.
+SELECT count(*) FROM mailwright.event
+WHERE position > $1 AND position <= $2 AND node = $3 AND (node_position >= $4 OR (node_position = 0 AND at > $5))
 
 -- name: forgotten
 -- Additions and removals in the event log, between two positions, that the suppression table does not show.

@@ -18,8 +18,8 @@ from contacts.store import SuppressionStore
 from contacts.trouble import StoreError
 from gateway.admin.calls import CallError, Nothing, Result
 from gateway.core.core import Core
-from mail.event import Event, seal
-from mail.identity import to_text
+from mail.event import Event, seal, timestamp
+from mail.identity import from_text, to_text
 
 
 class ListSuppressions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,7 +91,18 @@ class SuppressionCalls:
         return {"entries": entries[:limit]}
 
     async def _why(self, arguments: WhySuppressed) -> Result:
-        return {"address": arguments.address, "entries": command.why(self._store, arguments.address, self._core.clock())}
+        entries = command.why(self._store, arguments.address, self._core.clock())
+        return {"address": arguments.address, "entries": [entry | self._caused_by(entry.get("evidence", "")) for entry in entries]}
+
+    def _caused_by(self, evidence: str) -> dict[str, Any]:
+        """The delivery whose event is the evidence, while the sent ledger knows it."""
+        identity = from_text(evidence.partition(".")[0]) if evidence else None
+        ended = None if identity is None else self._core.ports.spool.sent(identity)
+        if ended is None:
+            return {}
+        labels = {"account": ended.account, "stream": ended.stream, "campaign": ended.campaign, "message_id": ended.message_id}
+        facts = {"delivery": to_text(identity or 0), "state": ended.state.name.lower(), "ended": timestamp(ended.at), **labels}
+        return {"caused_by": {name: value for name, value in facts.items() if value}}
 
     async def _add(self, arguments: AddSuppression) -> Result:
         now = self._core.clock()
@@ -120,6 +131,7 @@ class SuppressionCalls:
 
     async def _announce(self, arguments: Nothing) -> Result:
         """The events of imports that are in the list and not yet in the log. An import beside us writes the list itself."""
+        self._store.look_at_filter()
         loop = asyncio.get_running_loop()
         events = await loop.run_in_executor(None, unannounced, self._store)
         await self._commit(events)

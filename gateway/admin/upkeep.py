@@ -50,6 +50,7 @@ class Upkeep:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        await self._try("filter of the suppression list", self._store.build_filter)
         await asyncio.sleep(FIRST)
         while True:
             await self.once()
@@ -65,12 +66,15 @@ class Upkeep:
             ("dead letters", lambda: _letters(self._store.folder, now - kept.dead_letters)),
         )
         for name, duty in duties:
-            try:
-                await asyncio.get_running_loop().run_in_executor(None, duty)
-            except (StoreError, OSError) as error:
-                self._told(f"retention of {name}", str(error))
+            await self._try(f"retention of {name}", duty)
         if self.settings.contacts.database is not None:
             await self._database(self.settings.contacts.database, now)
+
+    async def _try(self, name: str, duty: Callable[[], object]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, duty)
+        except (StoreError, OSError) as error:
+            self._told(name, str(error))
 
     async def _database(self, dsn: str, now: float) -> None:
         kept, database = self.settings.retention, Connected(dsn)

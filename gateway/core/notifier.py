@@ -4,7 +4,8 @@ A report is a message like any other: from the null sender, on a stream of its o
 transaction in which its notices go, so whatever instant the process is killed at, a recipient and action is told once (decision 0029).
 
 Bad days: mail that cannot be accepted now (busy, full) is tried again at the next look, its notices stay. Reports over the allowance, to a
-suppressed sender, about automatic mail, and those whose facts do not decode, go without a report; each is counted and said in the log.
+suppressed sender, about automatic mail, and those whose facts do not decode, go without a report; each is counted and said in the log. So
+do those whose report cannot be made, which is a bug of ours and told as one.
 Nothing here grows: a look takes PAGE messages, and what waits, waits on disk.
 """
 
@@ -106,10 +107,15 @@ class Notifier:
         return await self._hand_in(pending, message, notices, octets)
 
     async def _hand_in(self, pending: Pending, message: Message, notices: list[Notice], octets: bytes) -> bool:
-        content = report(self._origin, message, notices, Returned(octets, self._settings.return_size))
+        try:
+            content = report(self._origin, message, notices, Returned(octets, self._settings.return_size))
+        except Exception as bug:  # one report that cannot be made must not keep all others back
+            self._on_bug(bug)
+            return self._dropped(pending, "damaged")
         submission = Submission(self._message(message, content), [message.sender], content)
         answer = await self._acceptor.accept(submission, pending.told)
         if not isinstance(answer, Committed):
+            self._allowance.give_back(message.account, message.sender.text)
             return False
         self._observer.told(message, pending.told.action, len(pending.told.deliveries), "sent" if answer.deliveries else "suppressed")
         return True

@@ -19,6 +19,7 @@ from gateway.core.tls_reports import ACCOUNT, TlsReports, Wishes
 from gateway.delivery import addresses
 from gateway.delivery.network import Network
 from gateway.delivery.resolver import Resolver
+from gateway.delivery.route import Route
 from gateway.delivery.security.https import Https
 from gateway.delivery.security.report import Sender
 from gateway.delivery.security.results import KINDS, Described, Results
@@ -67,6 +68,8 @@ class TrustedTls:
         self.policies = StsPolicies(
             settings.sending.tls, resolver, self.https, clock, self, load, lambda key, value: keep(Note(key, value))
         )
+        self.route: Callable[[str], Route | None] = lambda key: None
+        """The route with this key: the router's, once there is one."""
         self._reports: TlsReports | None = None
         self._written = self._tended = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -112,10 +115,20 @@ class TrustedTls:
         security = facts.security
         if security is None or security.policy not in KINDS:
             return
-        policy = self.policies.known(domain) if KINDS[security.policy] == "sts" else None
-        described = Described() if policy is None else Described(policy.lines, policy.mx)
         session = float(facts.connection) or -facts.started
-        self.results.session(domain, security, session, self._sources.get(facts.lane.source, ""), described, self._clock())
+        source = self._sources.get(facts.lane.source, "")
+        self.results.session(
+            domain, security, session, source, lambda: self._described(domain, KINDS[security.policy], facts.route), self._clock()
+        )
+
+    def _described(self, domain: str, kind: str, key: str) -> Described:
+        """The policy as a report names it: the lines of the MTA-STS file, or the TLSA records of the route's hosts."""
+        if kind == "sts":
+            policy = self.policies.known(domain)
+            return Described() if policy is None else Described(policy.lines, policy.mx)
+        route = self.route(key)
+        pinned = [] if route is None else [(host.name, host.dane) for host in route.hosts if host.dane is not None]
+        return Described(tuple(str(record) for _, dane in pinned for record in dane.records), tuple(name for name, _ in pinned))
 
     def bounds(self) -> list[Bound]:
         """How full it is."""

@@ -161,10 +161,11 @@ class Opener:
     def _failed(self, candidate: Candidate, result: Result, why: str) -> None:
         self._failures.append(TlsFailure(result.value, candidate.host, candidate.address, why[:500]))
 
-    def _untrusted(self, candidate: Candidate, why: Own, text: str, result: Result) -> Troubled:
-        """TLS was not as asked: `why`, or for good where the message demanded it (RFC 8689 section 4.2.1)."""
-        self._failed(candidate, result, text)
-        if self._route.demand is Demand.REQUIRETLS:
+    def _untrusted(self, candidate: Candidate, why: Own, text: str, result: Result, said: str = "") -> Troubled:
+        """TLS was not as asked: `why`, or for good where the message demanded it and it is not the handshake that failed (RFC 8689
+        section 4.2.1). `said` is what to report, where `text` says more than that."""
+        self._failed(candidate, result, said or text)
+        if self._route.demand is Demand.REQUIRETLS and why is not Own.TLS_FAILED:
             why = Own.REQUIRETLS_TLS
         return Troubled(own(why, text, Phase.STARTTLS), candidate.host, result=result)
 
@@ -295,11 +296,12 @@ class Opener:
             return "", self._untrusted(candidate, Own.TLS_FAILED, text, Result.NO_STARTTLS)
         dane = self._hosts[candidate.host].dane
         done = await self._handshake.shake(connection, candidate.host, candidate.address, way, dane)
+        if isinstance(done, Unsecured) and done.identity:
+            text = f"the certificate of {candidate.host} does not satisfy {self._asked[candidate.host].policy}: {done.why}"
+            return "", self._untrusted(candidate, Own.TLS_UNTRUSTED, text, done.result, done.why)
         if isinstance(done, Unsecured):
             text = f"the TLS handshake with {candidate.host} failed: {done.why}"
-            if done.identity:
-                text = f"the certificate of {candidate.host} does not satisfy {self._asked[candidate.host].policy}: {done.why}"
-            return "", self._untrusted(candidate, Own.TLS_UNTRUSTED if done.identity else Own.TLS_FAILED, text, done.result)
+            return "", self._untrusted(candidate, Own.TLS_FAILED, text, done.result)
         trouble = await self._hello(connection, candidate)
         if trouble is not None and _rule(trouble) == Own.LOST.value:
             # TLS 1.3: a server that does not like our handshake may say so, or leave, only when ours is done.

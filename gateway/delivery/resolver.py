@@ -35,6 +35,11 @@ SHORTEST_TTL: Final = 60.0
 TROUBLE_TTL: Final = 30.0
 MAX_RECORDS: Final = 64
 """Records of one answer that are looked at; nobody needs more."""
+MOST_TEXTS: Final = 4
+LONGEST_TEXT: Final = 1024
+"""Octets. Of TXT records only such as say their version first are kept: that is all that is asked for here."""
+MOST_TLSA: Final = 16
+LONGEST_TLSA: Final = 8192
 
 
 class Mx(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -148,7 +153,7 @@ class Resolver:
         return self._validating
 
     async def texts(self, name: str) -> Found:
-        """TXT records of `name`, the strings of each joined."""
+        """TXT records of `name` that begin with `v=`, the strings of each joined."""
         return await self.lookup(name, "TXT")
 
     async def tlsa(self, host: str, port: int = 25) -> Found:
@@ -234,9 +239,13 @@ def _records(kind: str, records: list[Any], secure: bool, canonical: str) -> Rec
         case "MX":
             return Records(mx=tuple(sorted({mx for record in records if (mx := _mx(record)) is not None})), secure=secure)
         case "TXT":
-            return Records(texts=tuple(sorted(b"".join(record.strings).decode("utf-8", "replace") for record in records)), secure=secure)
+            written = [b"".join(record.strings)[:LONGEST_TEXT] for record in records]
+            texts = sorted(text.decode("utf-8", "replace") for text in written if text.startswith(b"v="))
+            return Records(texts=tuple(texts[:MOST_TEXTS]), secure=secure)
         case "TLSA":
-            return Records(tlsa=tuple(sorted(Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in records)), secure=secure)
+            # What is cut matches nothing: a record that is too long must not become an absent one.
+            tlsa = sorted(Tlsa(one.usage, one.selector, one.mtype, one.cert[:LONGEST_TLSA]) for one in records[:MOST_TLSA])
+            return Records(tlsa=tuple(tlsa), secure=secure)
     found = tuple(sorted(text for record in records if (text := address_in(record.address))))
     return Records(addresses=found, secure=secure, canonical=canonical)
 
@@ -290,8 +299,9 @@ def _resolver(settings: Dns) -> dns.asyncresolver.Resolver:
     servers.timeout = min(2.0, max(settings.timeout / 3, 0.05))
     servers.lifetime = settings.timeout
     servers.cache = None
-    # RFC 6840 section 5.7: AD in a question asks for AD in the answer, without the weight of signatures.
-    servers.set_flags(dns.flags.RD | dns.flags.AD)
+    if _validating(settings, servers):
+        # RFC 6840 section 5.7: AD in a question asks for AD in the answer, without the weight of signatures.
+        servers.set_flags(dns.flags.RD | dns.flags.AD)
     return servers
 
 

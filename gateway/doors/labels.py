@@ -23,11 +23,12 @@ LONGEST_NAME = 200
 LONGEST_KEY = 1024
 """Octets of an idempotency key. A longer one is ignored: cut, two could become one, and mail would be lost."""
 MOST_FIELDS = 64
-"""Label fields of one message that are read."""
+"""Label fields of one message among which tags and metadata are read. What has one value is read wherever it stands."""
 MOST_TAGS = 20
 MOST_METADATA = 30
 METADATA_SIZE = 4096
 """Characters of all metadata of a message, names included."""
+_ADD_UP = (Feeds.TAGS, Feeds.METADATA)
 _MOST_ORDINARY = 4096
 _SECONDS_A_DAY = 86_400
 
@@ -140,11 +141,12 @@ class _Found:
         self.ignored: list[Ignored] = []
 
     def take(self, field: Field, rows: list[tuple[int, LabelField]], repeated: bool, unread: Unread | None) -> None:
-        """One field. Where it is repeated, later ones add tags and metadata only; `unread` says that it is over the bound."""
+        """One field. Where it is repeated, later ones add tags and metadata only; `unread` says that it is over the bound of these."""
         for rank, row in rows:
-            if row.feeds is Feeds.NOTHING or (repeated and row.feeds not in (Feeds.TAGS, Feeds.METADATA)):
+            adds_up = row.feeds in _ADD_UP
+            if row.feeds is Feeds.NOTHING or (repeated and not adds_up):
                 continue
-            trouble = unread or self._take_row(field, rank, row)
+            trouble = unread if unread is not None and adds_up else self._take_row(field, rank, row)
             if trouble is not None and len(self.ignored) < MOST_FIELDS:
                 self.ignored.append(Ignored(row.header, row.feeds.value, trouble.why))
 
@@ -211,8 +213,9 @@ class _Found:
 
     @property
     def deadline(self) -> float:
-        """Unix seconds, 0 for none."""
-        return max(float(self.single(Feeds.DEADLINE) or 0.0), 0.0)
+        """Unix seconds, 0 for none. One before 1970 has passed like any other of the past."""
+        written = self.single(Feeds.DEADLINE)
+        return max(float(written), 1.0) if written else 0.0
 
     def labels(self) -> MessageLabels | None:
         """What is kept with the message, or None when there is nothing."""

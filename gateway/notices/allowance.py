@@ -38,6 +38,12 @@ class Allowance:
             limit.take(now)
         return True
 
+    def give_back(self, account: str, sender: str) -> None:
+        """The report that was counted last for them could not go, and will be asked for again."""
+        for name in ((account, ""), (account, sender)):
+            if name in self._limits:
+                self._limits[name].give_back(1)
+
     def _limit(self, name: tuple[str, str], rate: float) -> Limit:
         limit = self._limits.get(name)
         if limit is None:

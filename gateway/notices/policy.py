@@ -20,7 +20,7 @@ from mail.message import Header
 
 _WORD = {Action.FAILED: "FAILURE", Action.DELAYED: "DELAY", Action.RELAYED: "SUCCESS"}
 _UNASKED = ("FAILURE", "DELAY")
-_FIRST_WORD = re.compile(r"[^\s;(]*")
+_FIRST_WORD = re.compile(r"(?:\s|\([^()]*\))*([^\s;()]*)")  # comments may stand before it (RFC 5322 section 3.2.2)
 
 
 class NoticePolicy:
@@ -52,7 +52,7 @@ def silence(header: Header, asked: bool) -> str:
     for field in header.fields:
         if field.name == b"auto-submitted":  # RFC 3834 section 5; several: each counts
             word = _word(field.value)
-            if word not in ("", "no", "auto-generated") or (word == "auto-generated" and not asked):
+            if field.value and (word not in ("no", "auto-generated") or (word == "auto-generated" and not asked)):
                 return "auto-submitted"
     kind = header.value(b"content-type")
     return "report" if kind is not None and _word(kind) == "multipart/report" else ""  # RFC 6522
@@ -60,4 +60,4 @@ def silence(header: Header, asked: bool) -> str:
 
 def _word(value: bytes) -> str:
     found = _FIRST_WORD.match(value.decode("latin-1").strip().lower())
-    return found.group() if found is not None else ""
+    return found.group(1) if found is not None else ""

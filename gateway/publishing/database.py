@@ -36,16 +36,22 @@ BACK = "suppression"
 """Name of the way back in the metrics."""
 PAGE = 500
 """Lines of the event file that are read again at once."""
+AUDITED = 30 * 86_400.0
+"""Age of the oldest events that an audit counts; nine tenths of it, or of what retention keeps, so that nothing is about to go."""
 STOP_WITHIN = 5.0
 """Seconds that a stop waits for events to go out."""
 
 
 def connection_of(settings: Settings) -> PostgresContacts:
     """A connection to the configured contact database."""
-    kinds: dict[str, str] = {stream.name: stream.kind for stream in settings.stream}
     made = [statement(kind, text) for kind, texts in settings.contacts.statements.items() for text in texts]
     assert settings.contacts.database is not None
-    return PostgresContacts(settings.contacts.database, settings.gateway.node, kinds, made)
+    return PostgresContacts(settings.contacts.database, settings.gateway.node, kinds_of(settings), made)
+
+
+def kinds_of(settings: Settings) -> dict[str, str]:
+    """The kind of each stream."""
+    return {stream.name: stream.kind for stream in settings.stream}
 
 
 class DatabaseRoad:
@@ -60,17 +66,19 @@ class DatabaseRoad:
         clock: Callable[[], float],
         chance: random.Random,
     ) -> None:
+        self._settings = settings
         self._batch = settings.contacts.batch
         self._node = settings.gateway.node
+        self._kept = min(settings.retention.events, *settings.retention.event_kinds.values(), AUDITED) * 0.9
         self._outbox, self._store, self._metrics = outbox, store, metrics
         position = outbox.note(NAME)
         outbox.add(NAME, position)
         self.out = Sink(NAME, position, lambda: outbox.newest, metrics, clock)
         self.back = Sink(BACK, 0, lambda: 0, metrics, clock)
         self._databases = (connection_of(settings), connection_of(settings), connection_of(settings))
-        self._reading = asyncio.Lock()
+        self._reading, self._auditing = asyncio.Lock(), asyncio.Lock()
         self._way_out = WayOut(
-            _WithImports(self._databases[0], store, self._node), self._page, self._moved, self.out.told, chance, position
+            _WithImports(self._databases[0], store, self._node), self._page, self._moved, self.out.told, chance, position, self._batch
         )
         self._chance, self._clock = chance, clock
         self._told_refused, self._refused = 0.0, 0
@@ -98,14 +106,24 @@ class DatabaseRoad:
 
     async def audit(self, mend: bool) -> tuple[Audit, int]:
         """Compare replica, table and event log (`contacts.audit`); with `mend`, events that the database lost are read from the event file
-        again, which gives how many came back. One at a time, on the connection for reading. Raises StoreError."""
-        async with self._reading:
-            database = self._databases[2]
-            found = await Auditor(database, self._store, self._node, self.out.position, mend=mend).run()
-            back = 0
-            if mend and found.events_missing:
-                back = await republish(database, functools.partial(next, _pages(self._outbox.files()), None))
-            return found, back
+        again, which gives how many came back. One at a time, on a connection of its own. Raises StoreError."""
+        async with self._auditing:
+            database = connection_of(self._settings)
+            try:
+                since = self._clock() - self._kept
+                found = await Auditor(database, self._store, self._node, self.out.position, since, mend=mend).run()
+                back = 0
+                if mend and found.events_missing:
+                    back = await republish(database, functools.partial(next, _pages(self._outbox.files()), None))
+                return found, back
+            finally:
+                await database.close()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Streams may be new; the rest waits for a restart."""
+        self._settings = settings
+        for database in self._databases:
+            database.kinds = kinds_of(settings)
 
     async def _come_back(self) -> None:
         await way_back(self._databases[1], self._store.replica_cursor, self._take, self.back.told, self._chance)

@@ -59,6 +59,11 @@ class Publishing:
         self._closed = True
         await asyncio.gather(*(road.close() for road in (self._database, self.webhooks) if road is not None))
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Use what a reload may change."""
+        if self._database is not None:
+            self._database.reconfigure(settings)
+
     def room(self) -> bool:
         """Whether the outbox may grow."""
         if self._database is None:

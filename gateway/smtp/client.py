@@ -329,10 +329,8 @@ class Client:
     def _step(self, verb: Verb, transaction: _Transaction, reply: Reply, events: list[ClientEvent]) -> None:
         """The reply to a command of a transaction."""
         match verb:
-            case Verb.MAIL | Verb.RCPT if reply.code // 100 == 3:
-                self._violate(f"{verb.value} was answered {reply}", events, _PHASE[verb])  # a 354 here is for DATA: one is missing
             case Verb.MAIL:
-                self._mail(transaction, reply)
+                self._mail(transaction, reply, events)
             case Verb.RCPT:
                 self._rcpt(transaction, reply, events)
             case Verb.DATA:
@@ -356,20 +354,24 @@ class Client:
             else:
                 self._out.append(self._release())
 
-    def _mail(self, transaction: _Transaction, reply: Reply) -> None:
+    def _mail(self, transaction: _Transaction, reply: Reply, events: list[ClientEvent]) -> None:
         if reply.code // 100 == 2:
             self._needs_reset = True
         else:
-            transaction.refusal = (Phase.MAIL, reply)
+            self._refused(transaction, Phase.MAIL, reply, events)
 
     def _rcpt(self, transaction: _Transaction, reply: Reply, events: list[ClientEvent]) -> None:
         if reply.code // 100 == 2:
             if transaction.refusal is not None:
-                # Nobody accepts a recipient of a refused MAIL: replies have slipped against their commands.
-                self._violate("RCPT was accepted after MAIL was refused", events, Phase.RCPT)
+                self._violate("RCPT was accepted after MAIL was refused", events, Phase.RCPT)  # replies have slipped
             transaction.accepted = True
-        elif transaction.refusal is None:
-            transaction.refusal = (Phase.RCPT, reply)
+        elif transaction.refusal is None or reply.positive:
+            self._refused(transaction, Phase.RCPT, reply, events)
+
+    def _refused(self, transaction: _Transaction, phase: Phase, reply: Reply, events: list[ClientEvent]) -> None:
+        transaction.refusal = (phase, reply)
+        if reply.positive:  # a 354 here is for DATA: a reply is missing
+            self._violate(f"{phase.value.upper()} was answered {reply}", events, phase)
 
     def _data(self, transaction: _Transaction, reply: Reply, events: list[ClientEvent]) -> None:
         """354 or a refusal (RFC 5321 section 4.1.1.4). With no accepted recipient, 354 gets a lone dot (RFC 2920 section 3.1)."""

@@ -169,8 +169,8 @@ UPDATE delivery SET
 FROM new WHERE delivery.id = new.delivery
 
 -- name: delivery.delay_told
--- Deliveries of whose delay the sender is told.
-UPDATE delivery SET delay_told = 1 WHERE id IN (SELECT value FROM carray(?))
+-- Deliveries of whose delay the sender is told, once: those that were not marked before.
+UPDATE delivery SET delay_told = 1 WHERE delay_told = 0 AND id IN (SELECT value FROM carray(?)) RETURNING id
 
 -- name: notice.insert
 -- What senders are to be told.
@@ -271,9 +271,9 @@ UPDATE delivery SET due = ?, flow = 0 WHERE state = 0 AND id IN (SELECT value FR
 -- The bytes of a message.
 SELECT content FROM body WHERE message = ?
 
--- name: excerpt
--- The first bytes of a message.
-SELECT substr(content, 1, ?) FROM body WHERE message = ?
+-- name: body.there
+-- Whether there are bytes of a message.
+SELECT 1 FROM body WHERE message = ?
 
 -- name: flows_due
 -- Flows with a queued delivery that came due in a span of time.

@@ -100,8 +100,14 @@ class SqliteReader:
 
     def excerpt(self, message: int, limit: int) -> bytes | None:
         """The first `limit` bytes the application sent, or None when the message is gone."""
-        found = self._rows("excerpt", (limit, message))
-        return found[0][0] if found else None
+        found: bytes | None = None
+        if self._rows("body.there", (message,)):
+            with (
+                translated("read an excerpt"),
+                self.connection.blob_open("main", "body", "content", message, False) as content,  # substr() would read all of it
+            ):
+                found = content.read(limit)
+        return found
 
     def note(self, key: str) -> bytes | None:
         """The value of a note."""

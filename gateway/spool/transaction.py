@@ -222,12 +222,21 @@ class Work:
         self._rows("message.ended", [(message, count) for message, count in number.items() if 0 < count < remaining[message]])
 
     def _notice(self, noticed: list[tuple[int, Notice]]) -> None:
-        """Notices hold their message; that of a delay is one more, for its delivery stays."""
+        """Notices hold their message; that of a delay is one more, for its delivery stays. A delay is told once, whatever changes say: a
+        delivery without a route may be read, and deferred, once more before its first deferral is on disk."""
+        delayed = [(message, one) for message, one in noticed if one.action is Action.DELAYED]
+        if delayed:
+            new = self._mark_delayed([one.delivery for _, one in delayed])
+            delayed = [(message, one) for message, one in delayed if one.delivery in new]
+            noticed = delayed + [(message, one) for message, one in noticed if one.action is not Action.DELAYED]
         rows = [(message, one.action.value, one.delivery, one.due, notice_facts(one)) for message, one in noticed]
         self._rows("notice.insert", rows)
-        delayed = [(message, one.delivery) for message, one in noticed if one.action is Action.DELAYED]
-        self._each("delivery.delay_told", [delivery for _, delivery in delayed])
         self._rows("message.ended", [(message, -count) for message, count in Counter(message for message, _ in delayed).items()])
+
+    def _mark_delayed(self, deliveries: list[int]) -> set[int]:
+        """Those of `deliveries` of whose delay nobody was told before."""
+        marked = self._connection.execute(statement("delivery.delay_told"), (apsw.carray(array("q", deliveries)),))
+        return {identity for (identity,) in marked}
 
     def _tell(self, told: Told) -> None:
         """Notices go, and with the last one the message that nothing else needs."""

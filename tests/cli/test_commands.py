@@ -122,6 +122,7 @@ def test_check_and_serve_name_every_certificate_and_key_that_cannot_be_used(fold
     (folder / "junk.pem").write_text("junk")
     entry = 'file = "junk.pem"\nselector = "s1"'
     more = "\n[[listener]]\nname = 'tls'\naddress = '127.0.0.1:0'\ntls = 'implicit'\ncertificate = 'junk.pem'\nkey = 'junk.pem'\n"
+    more += "[sending.tls]\nauthorities = 'junk.pem'\n"
     with (folder / "mailwright.toml").open("a") as file:
         file.write(f'[[domain]]\nname = "shop.example"\n[[domain.dkim]]\n{entry}\n{more}')
     for command in ("check", "serve"):
@@ -129,6 +130,7 @@ def test_check_and_serve_name_every_certificate_and_key_that_cannot_be_used(fold
         assert code == 78
         assert "domain shop.example: selector s1" in err
         assert "listener tls: " in err
+        assert "sending.tls.authorities" in err
 
 
 def test_send_prints_a_refusal_as_the_gateway_said_it(folder: Path) -> None:

@@ -84,6 +84,12 @@ def test_events_that_a_restored_database_lost_come_back_from_the_file(database, 
             assert await republish(road, lambda: next(pages, None)) == 10
             _, found = await audit(road, store, 30)
             assert found.events_missing == 0
+            await person.execute("DELETE FROM mailwright.event WHERE node_position BETWEEN 1 AND 10")
+            _, found = await audit(road, store, 30)
+            assert found.events_missing == 0, "the beginning goes by retention"
+            await person.execute("DELETE FROM mailwright.event")
+            _, found = await audit(road, store, 30)
+            assert found.events_missing == 30
 
     asyncio.run(run())
 

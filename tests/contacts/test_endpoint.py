@@ -87,6 +87,7 @@ class Road:
     @contextlib.asynccontextmanager
     async def running(self):
         letters, thread = Letters(self.folder), ThreadPoolExecutor(1)
+        beside = Letters(self.folder)  # a connection of the test's own: the road's is its thread's
         letters.begin("crm", 0)
         road = EndpointRoad(
             self.endpoint,
@@ -103,13 +104,14 @@ class Road:
         )
         task = asyncio.create_task(road.run())
         try:
-            yield road, letters
+            yield road, beside
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             road.close()
             thread.shutdown()
             letters.close()
+            beside.close()
 
     async def settles(self):
         async with asyncio.timeout(30):
@@ -205,9 +207,9 @@ def test_what_grows_too_old_while_a_receiver_is_down_is_dead_and_can_be_replayed
                 await asyncio.sleep(0.001)
             assert [event["position"] for event in receiver.taken[dead[1].id]] == list(range(11, 21)), "the same request, its old id"
             assert letters.replay("crm") == 2
-            while len(receiver.events) < 30:
+            while letters.dead():
                 await asyncio.sleep(0.001)
-            assert letters.dead() == []
+            assert len(receiver.events) == 30
 
     asyncio.run(run())
 
@@ -246,6 +248,25 @@ def test_an_endpoint_too_far_behind_loses_its_oldest_and_says_so(tmp_path, recei
         positions = [event["position"] for event in receiver.events]
         assert positions == [*range(1, 11), *range(421, 511)], "the request under way stays, then the newest nine tenths of the bound"
         assert road.watch.skipped == 410
+
+    asyncio.run(run())
+
+
+def test_dead_letters_are_bounded_too(tmp_path, receiver):
+    async def run():
+        begun = time.time()
+        receiver.verify, receiver.answer = False, lambda events: 500
+        road = Road(tmp_path, receiver, now=begun, give_up=DAY, bound=300)
+        async with road.running() as (_, letters):
+            for _ in range(60):
+                road.log.happens(10, at=begun)
+                while len(road.watch.dead) * 10 < len(road.log):
+                    await asyncio.sleep(0.001)
+            while road.watch.skipped < 300:
+                await asyncio.sleep(0.001)
+            kept = letters.dead(limit=1000)
+            assert [letter.until for letter in kept] == list(range(310, 601, 10)), "the newest stay"
+            assert road.watch.skipped == 300
 
     asyncio.run(run())
 

@@ -203,6 +203,18 @@ def test_who_was_solicited_how_often_and_by_whom_is_one_row(database):
     asyncio.run(run())
 
 
+def test_a_stream_that_a_reload_brought_counts_as_its_kind(database):
+    async def run():
+        async with contacts(database) as road, plain(database) as reader:
+            await road.publish(rows(event(1, stream="fresh")))
+            road.kinds = KINDS | {"fresh": "marketing"}
+            await road.publish(rows(event(2, stream="fresh"), first=2))
+            kinds = await reader.fetch("SELECT stream_kind FROM mailwright.event ORDER BY position")
+            assert [row["stream_kind"] for row in kinds] == ["", "marketing"]
+
+    asyncio.run(run())
+
+
 def test_suppression_meets_in_the_table_and_changes_come_back(database):
     async def run():
         async with contacts(database) as road, plain(database) as person:

@@ -1,16 +1,22 @@
 """From an outcome to a report on its way: who is told, once, together, and what is dropped instead."""
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bounce.parse import parse
 from bounce.report import Action, Report
 from config.settings import Settings
 from gateway.calls import Committed, Message, Submission, Wish
+from gateway.core import notifier
+from gateway.notices.report import report
 from gateway.spool.lifecycle import State
+from gateway.spool.notice import Notice
 from gateway.spool.port import SpoolFull
 from mail.address import Address
 from mail.event import EventKind
@@ -251,7 +257,7 @@ def test_a_full_disk_puts_reports_off_and_loses_none(tmp_path: Path) -> None:
             refusals: list[Any] = []
 
             async def full(transaction: Any) -> Any:
-                if any(accepted.told for accepted in transaction.acceptances) and len(refusals) < 2:
+                if any(accepted.told for accepted in transaction.acceptances) and len(refusals) < 12:
                     refusals.append(transaction)
                     raise SpoolFull("no space")
                 return await write(transaction)
@@ -259,7 +265,30 @@ def test_a_full_disk_puts_reports_off_and_loses_none(tmp_path: Path) -> None:
             stage.writer.write = full  # type: ignore[method-assign]
             await stage.hand_in("a@x.test")
             await stage.until(lambda: stage.reports and not stage.queued(), "a report in the end")
-            assert (len(refusals), stage.results) == (2, ["sent"])
+            assert (len(refusals), stage.results) == (12, ["sent"])  # more often than the allowance has tokens
+
+    play(scene)
+
+
+def test_a_report_that_cannot_be_made_keeps_no_other_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = report
+
+    def fails_for_one(origin: Any, message: Message, notices: list[Notice], returned: Any) -> bytes:
+        if notices[0].recipient == "a@x.test":
+            raise ZeroDivisionError
+        return made(origin, message, notices, returned)
+
+    monkeypatch.setattr(notifier, "report", fails_for_one)
+
+    async def scene() -> None:
+        async with office(tmp_path, NO_USER) as stage:
+            await stage.hand_in("a@x.test")
+            await stage.hand_in("b@x.test")
+            while len(stage.results) < 2:
+                await asyncio.sleep(0.01)
+            assert sorted(stage.results) == ["damaged", "sent"]
+            assert [type(bug) for bug in stage.bugs] == [ZeroDivisionError]
+            stage.bugs.clear()
 
     play(scene)
 

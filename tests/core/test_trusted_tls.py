@@ -19,6 +19,8 @@ from gateway.calls import AttemptFacts, Committed, Lane, Refused, Submission, Tl
 from gateway.core.tls_reports import SPREAD, TlsReports, Wishes
 from gateway.core.trusted_tls import RESULTS, TrustedTls
 from gateway.delivery.network import Network
+from gateway.delivery.route import Host, Route
+from gateway.delivery.security.dane import Dane, Tlsa
 from gateway.delivery.security.report import Sender
 from gateway.observe.metrics import Metrics
 from gateway.spool.port import Note
@@ -160,6 +162,24 @@ def test_trouble_is_tried_again_and_given_up_after_two_days() -> None:
         bench.place.now += 4 * DAY
         await reports.tend(bench.place.now)
         assert len(bench.tls.results) == 0
+
+    play(story)
+
+
+def test_a_report_about_dane_has_the_records() -> None:
+    async def story(bench: Bench) -> None:
+        dane = Dane("mx.a.test", (Tlsa(3, 1, 1, b"\xab" * 32),))
+        bench.tls.route = lambda key: Route(key, "a.test", (Host("mx.a.test", ("192.0.2.1",), dane=dane),))
+        bench.attempt(1, TlsFacts("dane", "dane"))
+        bench.place.now += DAY + SPREAD
+        await bench.reports().tend(bench.place.now)
+        (policy,) = content_of(bench.taken[0])["policies"]
+        assert policy["policy"] == {
+            "policy-type": "tlsa",
+            "policy-string": ["3 1 1 " + "ab" * 32],
+            "policy-domain": "a.test",
+            "mx-host": ["mx.a.test"],
+        }
 
     play(story)
 

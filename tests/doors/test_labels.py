@@ -150,6 +150,7 @@ def test_send_at_is_bounded_and_a_deadline_in_the_past_is_one() -> None:
     assert far.labels.send_at == NOON + 30 * 86_400
     assert [ignored.why for ignored in far.ignored] == ["far"]
     assert read("X-Deadline: 2020-01-01").deadline == 1_577_836_800.0
+    assert read("X-Deadline: 1950-01-01").deadline == 1.0
     assert read("X-Deadline: never").deadline == 0.0
     assert labelled('X-SMTPAPI: {"send_at": 1750003600}').send_at == NOON + 3600
 
@@ -185,6 +186,14 @@ def test_what_cannot_be_read_is_ignored_and_told(header: str, ignored: tuple[str
     found = read("X-Campaign: spring\n" + header)
     assert found.campaign == "spring"
     assert ignored in [(one.header, one.label, one.why) for one in found.ignored]
+
+
+def test_a_label_of_one_value_is_read_behind_any_number_of_other_label_fields() -> None:
+    many = "".join(f"X-PM-Metadata-{number}: 1\nX-PM-Tag: t{number}\n" for number in range(400))
+    found = read(f"{many}X-Idempotency-Key: k\nX-Send-At: 1h\nX-Deadline: 2h")
+    assert found.labels is not None
+    assert (found.key, found.labels.send_at, found.deadline) == (b"k", NOON + 3600, NOON + 7200)
+    assert (len(found.labels.metadata), len(found.labels.tags), len(found.ignored)) == (30, 20, 64)
 
 
 def test_the_first_row_counts_wherever_its_field_stands() -> None:

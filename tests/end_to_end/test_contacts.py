@@ -112,6 +112,8 @@ def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_
             house.until(lambda: house.call("status")["postgres"]["error"], "trouble to be told")
             postgres.start()
             house.until(lambda: house.call("status")["postgres"]["waiting"] == 0, "the database to catch up")
+            code, said = mailwright(house, "contacts", "audit")
+            assert (code, said.splitlines()[-1]) == (0, "they agree"), said
             pulled, after = [], 0
             while (page := ask(port, "GET", f"/v1/events?after={after}&limit=3", "read")[1])["events"]:
                 pulled += [event["event"]["id"] for event in page["events"]]

@@ -41,6 +41,8 @@ def test_a_dead_address_is_suppressed_over_a_crash_until_it_is_taken_off(tmp_pat
             house.until(lambda: EventKind.SUPPRESSED in kinds(house, GONE), "the second message to be suppressed")
             (entry,) = house.call("suppression.why", address=GONE)["entries"]
             assert (entry["reason"], entry["scope"], entry["live"]) == ("hard_bounce", "global", True)
+            assert entry["evidence"] == entry["caused_by"]["delivery"] + ".1"
+            assert (entry["caused_by"]["state"], entry["caused_by"]["message_id"]) == ("failed", entry["message_id"])
             assert house.call("suppression.remove", address=GONE)["removed"] == [entry["id"]]
             send(house, GONE)
             house.until(lambda: kinds(house, GONE).count(EventKind.BOUNCED) == 2, "the third message to be tried")

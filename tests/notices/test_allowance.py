@@ -26,6 +26,15 @@ def test_a_refusal_by_one_limit_takes_no_token_of_the_other() -> None:
     assert sum(allowed.take("shop", f"{number}@shop.example", NOW) for number in range(100)) == 19
 
 
+def test_a_report_that_could_not_go_counts_as_never_taken() -> None:
+    allowed = Allowance(10 / HOUR, 10 / HOUR)
+    for _ in range(20):
+        assert allowed.take("shop", "a@shop.example", NOW)
+        allowed.give_back("shop", "a@shop.example")
+    allowed.give_back("bank", "b@bank.example")
+    assert [allowed.take("shop", "a@shop.example", NOW) for _ in range(2)] == [True, False]
+
+
 def test_what_is_remembered_is_bounded() -> None:
     allowed = Allowance(1e9, 1e9)
     for number in range(allowance.MOST + 100):

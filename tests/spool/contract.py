@@ -177,6 +177,18 @@ def a_delay_is_told_once_beside_its_delivery(storage: Storage) -> None:
     assert spool.content(10) is None
 
 
+def a_delay_that_is_told_by_two_changes_is_one_notice(storage: Storage) -> None:
+    """A delivery without a route may be read, and deferred, once more before its first deferral is on disk."""
+    spool = begin(storage, accept(10))
+    for delayed in (notice(11, Action.DELAYED, due=NOW), notice(11, Action.DELAYED, due=NOW + 5)):
+        deferred = Change(11, State.QUEUED, NOW, due=NOW, unleased=True, notice=delayed)
+        assert spool.write(Transaction(changes=[deferred])).stale == []
+    (pending,) = spool.notices(NOW + 5, 10)
+    assert pending.notices == [notice(11, Action.DELAYED, due=NOW)]
+    spool.write(Transaction(told=[pending.told], changes=[Change(11, State.CANCELLED, NOW)]))
+    assert (spool.notices(NOW + 5, 10), spool.content(10)) == ([], None)
+
+
 def a_change_that_is_refused_tells_nobody(storage: Storage) -> None:
     begin(storage, accept(10, leased=True))
     other, _ = storage.as_owner(2)
@@ -518,6 +530,7 @@ CONTRACT: list[Callable[[Storage], None]] = [
     a_notice_holds_its_message_until_it_is_told,
     notices_of_one_message_and_action_come_together_and_go_with_the_report_that_tells_them,
     a_delay_is_told_once_beside_its_delivery,
+    a_delay_that_is_told_by_two_changes_is_one_notice,
     a_change_that_is_refused_tells_nobody,
     a_delivery_that_ends_leaves_a_ledger_row_and_the_bytes_go_with_the_last,
     all_deliveries_of_a_message_may_end_in_one_transaction,

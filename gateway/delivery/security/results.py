@@ -6,6 +6,7 @@ the spool, and come back from it. Only domains that publish MTA-STS or DANE are 
 """
 
 import datetime
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -79,8 +80,9 @@ class Results:
     def __len__(self) -> int:
         return self._count
 
-    def session(self, domain: str, facts: TlsFacts, session: float, source: str, described: Described, now: float) -> None:
-        """A delivery to `domain` was tried over a connection of which `facts` tell. `session` is a number of the connection's own."""
+    def session(self, domain: str, facts: TlsFacts, session: float, source: str, describe: Callable[[], Described], now: float) -> None:
+        """A delivery to `domain` was tried over a connection of which `facts` tell. `session` is a number of the connection's own;
+        `describe` is asked for the policy where it is a new one."""
         kind = KINDS.get(facts.policy)
         figures = self._figures(domain, kind, now) if kind is not None else None
         if figures is None or session in figures.sessions:
@@ -88,6 +90,7 @@ class Results:
         self.changed = True
         figures.sessions.append(session)
         del figures.sessions[:-MOST_SESSIONS]
+        described = describe()
         figures.lines, figures.mx = described.lines or figures.lines, described.mx or figures.mx
         figures.successes += facts.result in _VERIFIED or (facts.policy == "dane-unusable" and not facts.failures)
         for failure in facts.failures:

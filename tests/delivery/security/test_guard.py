@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from config.settings import Settings
-from gateway.delivery.resolver import Resolver
+from gateway.delivery.resolver import Records, Resolver
 from gateway.delivery.route import Route, Router
 from gateway.delivery.security.dane import Tlsa
 from gateway.delivery.security.levels import Demand
@@ -202,5 +202,22 @@ def test_a_name_with_a_demand_is_the_same_route_with_the_demand() -> None:
         assert found is not None
         assert (found.key, found.demand, found.hosts) == (route.key, Demand.REQUIRETLS, route.hosts)
         assert stage.router.by_key("mx.unknown.test!requiretls") is None
+
+    play(story)
+
+
+def test_records_beyond_all_measure_are_cut_and_never_become_absent() -> None:
+    async def story(stage: Stage) -> None:
+        long = "TLSA 3 0 0 " + "ab" * 20_000
+        stage.place.say(Name(name="_25._tcp.mx.dane.test", records=[long, *(f"TLSA 3 1 1 {number:064x}" for number in range(40))]))
+        dane = (await stage.route("dane.test")).hosts[0].dane
+        assert dane is not None
+        assert len(dane.records) == 16
+        assert max(len(record.data) for record in dane.records) <= 8192
+        texts = ['TXT "v=STSv1; id=1;" "' + "x" * 250 + '"', *(f'TXT "{letter * 255}" "{letter * 255}"' for letter in "abcdefghij")]
+        stage.place.say(Name(name="_mta-sts.long.test", records=texts))
+        found = (await stage.place.resolver.texts("_mta-sts.long.test")).answer
+        assert isinstance(found, Records)
+        assert [text[:19] for text in found.texts] == ["v=STSv1; id=1;xxxxx"]
 
     play(story)
