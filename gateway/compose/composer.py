@@ -5,8 +5,8 @@ with the parts to write, or with `Unsendable` when this message cannot be sent t
 a message and kind of next hop, in a bounded cache; the signature is made once a delivery, RSA in a process of its own. A large message is
 prepared in a thread, so that the loop is never held for long.
 
-A caller that is cancelled loses its answer and nothing else. When signing processes die again and again, SigningFailed is raised: the
-delivery is tried later. Reads no clock: it is given one.
+A caller that is cancelled loses its answer and nothing else. When no signature can be had (signing processes die again and again), the
+answer is an `Unsendable` for now (451): the delivery is tried later. Reads no clock: it is given one.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from gateway.compose.folding import fitting
 from gateway.compose.headers import Removal, leaving_fields, received
 from gateway.compose.keyring import Keyring
 from gateway.compose.reencode import Impossible, reencode
-from gateway.compose.signing import Signer
+from gateway.compose.signing import Signer, SigningFailed
 from mail.message import read_header
 from mail.outcome import Category, Fault
 from mail.reply import Reply
@@ -51,7 +51,7 @@ class Composed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unsendable(msgspec.Struct, frozen=True, gc=False):
-    """This message cannot be sent to this next hop. `reply` is ours (synthetic)."""
+    """This message cannot be sent to this next hop, not now (4yz) or never (5yz). `reply` is ours (synthetic)."""
 
     reply: Reply
     category: Category
@@ -150,7 +150,10 @@ class Composer:
         if needs_utf8 and not utf8_ok:
             text = "The message needs SMTPUTF8, which the next hop does not offer"
             return _unsendable("5.6.7", text, Category.CONTENT, Fault.CONTENT)  # RFC 6531 section 3.2
-        fields = await self._sign(signers.keys, prepared.signing)
+        try:
+            fields = await self._sign(signers.keys, prepared.signing)
+        except SigningFailed as failed:
+            return Unsendable(Reply(451, f"Not signed: {failed}", "4.3.0", synthetic=True), Category.OTHER, Fault.CONFIG)
         head = b"".join([*fields, received(assignment, self._hostname), prepared.header])
         return _composed(head, prepared, content, needs_utf8, signers.signed_by)
 

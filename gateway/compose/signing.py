@@ -5,8 +5,10 @@ loop twice; in a process it takes nothing (docs/decisions, 0015). Jobs of one tu
 A private key travels once, over a socket that only the two processes have, and is written nowhere.
 
 Promises: every job ends, with its signature or with SigningFailed. When a process dies, its jobs go to a new one: a job that two processes
-died of fails, and so do all jobs of a process that dies before its first answer. `close` ends the processes; jobs under way fail. A caller
-that is cancelled loses its answer and nothing else. The number of jobs is bounded by that of the callers.
+died of fails, and so do all jobs of a process that dies before its first answer. A process that owes answers and gives none for `PATIENCE`
+seconds (somebody stopped it, it hangs) is ended as if it had died. Where the system has no room for another process, jobs fail, and the
+next one tries again. `close` ends the processes; jobs under way fail. A caller that is cancelled loses its answer and nothing else. The
+number of jobs is bounded by that of the callers.
 """
 
 import asyncio
@@ -25,6 +27,8 @@ from gateway.compose.signing_process import ANSWER, FORGET, JOB, KEY
 
 MOST_DEATHS: Final = 2
 """Processes a job may see die."""
+PATIENCE: Final = 20.0
+"""Seconds without an answer after which a process that owes some is ended, twice that at most; starting one takes a second on a bad day."""
 
 Died = Callable[[str], None]
 
@@ -46,13 +50,15 @@ class _Job:
         """No answer will come."""
         if not self.future.done():
             self.future.set_exception(SigningFailed(why))
+            self.future.exception()  # seen: a caller that waits for another signature of its message may never ask
 
 
 class _Worker(asyncio.Protocol):
     """One process and its socket. `on_lost` is told when it is gone, with the jobs that it owes."""
 
-    def __init__(self, on_lost: Callable[["_Worker", list[_Job]], None]) -> None:
+    def __init__(self, on_lost: Callable[["_Worker", list[_Job]], None], patience: float) -> None:
         self._on_lost = on_lost
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
         self._keys: dict[int, tuple[int, Key]] = {}
@@ -61,11 +67,16 @@ class _Worker(asyncio.Protocol):
         self._out: list[bytes] = []
         self._in = b""
         self._flushing = False
-        self.answered = False
-        """It has made a signature."""
+        self._look: asyncio.TimerHandle | None = None
+        self.silent = False
+        """It was ended because it gave no answer."""
+        self.answers = 0
+        """Signatures it has made."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
             self.process = _start(theirs.fileno())
+            undo.pop_all()
         self._connecting = self._loop.create_task(self._connect(ours))
 
     @property
@@ -82,6 +93,8 @@ class _Worker(asyncio.Protocol):
         """Have `job` signed."""
         self._last = number = (self._last + 1) & 0xFFFFFFFF
         self._jobs[number] = job
+        if self._look is None:
+            self._look = self._loop.call_later(self._patience, self._look_at, self.answers)
         known = self._keys.get(id(job.key)) or self._introduce(job.key)
         self._say(JOB.pack(b"S", number, known[0], job.digest))
 
@@ -109,6 +122,17 @@ class _Worker(asyncio.Protocol):
             self._transport.write(b"".join(self._out))
             self._out.clear()
 
+    def _look_at(self, answers: int) -> None:
+        """Once in `patience`, while something is owed: whether anything came since."""
+        self._look = None
+        if not self._jobs:
+            return
+        if self.answers == answers:
+            self.silent = True
+            self.process.kill()  # its end of the socket closes with it
+        else:
+            self._look = self._loop.call_later(self._patience, self._look_at, self.answers)
+
     # In.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -130,23 +154,30 @@ class _Worker(asyncio.Protocol):
 
     def _answer(self, number: int, signature: bytes) -> None:
         job = self._jobs.pop(number, None)
+        self.answers += 1
         if job is None or job.future.done():
             return
         if signature:
-            self.answered = True
             job.future.set_result(signature)
         else:
             job.fail("the key cannot sign")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._stop_looking()
         jobs, self._jobs = list(self._jobs.values()), {}
         self._on_lost(self, jobs)
+
+    def _stop_looking(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     # The end. The process holds nothing that could be lost.
 
     def end(self) -> None:
         """End the process; returns when it has ended. Jobs under way are told by `on_lost`, if the loop still runs."""
+        self._stop_looking()
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._connecting.cancel()
             if self._transport is not None:
@@ -158,21 +189,22 @@ class _Worker(asyncio.Protocol):
 class Signer:
     """A number of signing processes; the one that owes least gets the next job. `died` is told of each that ends by itself, in words."""
 
-    def __init__(self, processes: int, died: Died = lambda words: None) -> None:
+    def __init__(self, processes: int, died: Died = lambda words: None, patience: float = PATIENCE) -> None:
         self._number = processes
         self._died = died
+        self._patience = patience
         self._workers: list[_Worker] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def begin(self) -> None:
-        """Start what is missing of the processes, for the running loop. The first job does it too, and waits for them."""
+        """Start what is missing of the processes, for the running loop. The first job does it too, and waits for them. Raises OSError."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._end_all()
             self._loop = loop
         while len(self._workers) < self._number:
-            self._workers.append(_Worker(self._lost))
+            self._workers.append(_Worker(self._lost, self._patience))
 
     @property
     def waiting(self) -> int:
@@ -192,9 +224,20 @@ class Signer:
             job.fail("signing has ended")
             return job.future
         if self._loop is not loop or len(self._workers) < self._number:
-            self.begin()
+            trouble = self._begun()
+            if not self._workers:
+                job.fail(trouble)
+                return job.future
         self._submit(job)
         return job.future
+
+    def _begun(self) -> str:
+        """Start what is missing; why that was not possible."""
+        try:
+            self.begin()
+        except OSError as error:
+            return f"a signing process cannot be started: {error.strerror or error}"
+        return ""
 
     def _submit(self, job: _Job) -> None:
         workers = self._workers
@@ -215,10 +258,11 @@ class Signer:
         else:
             self._workers.remove(worker)
             worker.end()
-            why = f"the signing process ended with status {worker.process.returncode}"
+            why = "the signing process gave no answer and was ended" if worker.silent else _end_of(worker.process)
             self._died(why)
-            if worker.answered:
-                self.begin()
+            if worker.answers:
+                why = self._begun() or why
+            if worker.answers and self._workers:
                 for job in jobs:
                     job.deaths += 1
                 for job in [job for job in jobs if job.deaths < MOST_DEATHS and not job.future.done()]:
@@ -236,6 +280,10 @@ class Signer:
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.end()
+
+
+def _end_of(process: "subprocess.Popen[bytes]") -> str:
+    return f"the signing process ended with status {process.returncode}"
 
 
 def _start(descriptor: int) -> "subprocess.Popen[bytes]":

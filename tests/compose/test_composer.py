@@ -249,6 +249,13 @@ def test_cancelled_callers_do_not_break_the_pool(composer: Composer, keys: Keys)
     assert dkimpy_says(b"".join(composed.parts), keys, 3) == [True, True, True]
 
 
+def test_a_message_that_cannot_be_signed_now_is_tried_later(composer: Composer) -> None:
+    composer.close()
+    unsendable = compose(composer, HEADER + b"\r\n" + BODY)
+    assert isinstance(unsendable, Unsendable)
+    assert str(unsendable.reply) == "451 4.3.0 Not signed: signing has ended"
+
+
 def test_a_reload_signs_with_the_new_key_at_once(composer: Composer, settings: Settings, keys: Keys, tmp_path: Path) -> None:
     before = sent(composer, HEADER + b"\r\n" + BODY)
     domain = settings.domain[0].model_copy(update={"dkim": list(reversed(settings.domain[0].dkim))})

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
 from gateway.compose.dkim import Key, private_pem
-from gateway.compose.signing import Signer, SigningFailed
+from gateway.compose.signing import PATIENCE, Signer, SigningFailed
 from gateway.compose.signing_process import ANSWER, FORGET, JOB, KEY, Frames
 
 PRIVATE = rsa.generate_private_key(65537, 2048)
@@ -28,11 +29,13 @@ def verify(signature: bytes, number: int, private: rsa.RSAPrivateKey = PRIVATE) 
     private.public_key().verify(signature, digest(number), padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
 
 
-def with_signer(scenario: Callable[[Signer], Coroutine[Any, Any, Any]], processes: int = 1) -> tuple[Any, list[str]]:
+def with_signer(
+    scenario: Callable[[Signer], Coroutine[Any, Any, Any]], processes: int = 1, patience: float = PATIENCE
+) -> tuple[Any, list[str]]:
     died: list[str] = []
 
     async def run() -> Any:
-        signer = Signer(processes, died.append)
+        signer = Signer(processes, died.append, patience)
         try:
             return await asyncio.wait_for(scenario(signer), 60)
         finally:
@@ -76,6 +79,64 @@ def test_a_process_that_dies_before_its_first_answer_fails_its_jobs_and_the_next
     assert [type(one) for one in failed] == [SigningFailed] * 3
     assert len(died) == 1
     verify(signature, 9)
+
+
+def test_a_process_that_is_stopped_is_ended_and_nobodys_job_is_lost() -> None:
+    async def scenario(signer: Signer) -> list[bytes]:
+        first = await signer.sign(SIGNING_KEY, digest(0))
+        os.kill(signer.processes[0], signal.SIGSTOP)
+        jobs = [signer.sign(SIGNING_KEY, digest(number)) for number in range(1, 20)]
+        return [first, *await asyncio.gather(*jobs)]
+
+    signatures, died = with_signer(scenario, patience=1.0)
+    for number, signature in enumerate(signatures):
+        verify(signature, number)
+    assert died == ["the signing process gave no answer and was ended"]
+
+
+def test_a_process_that_is_slow_and_answers_is_left_alone() -> None:
+    async def scenario(signer: Signer) -> None:
+        await signer.sign(SIGNING_KEY, digest(0))
+        jobs = [signer.sign(SIGNING_KEY, digest(number)) for number in range(1, 7000)]
+        await asyncio.gather(*jobs)
+
+    assert with_signer(scenario, patience=1.5)[1] == []
+
+
+def test_where_no_process_can_be_started_jobs_fail_and_the_next_one_tries_again() -> None:
+    async def scenario(signer: Signer) -> tuple[list[Any], Any, bytes]:
+        await signer.sign(SIGNING_KEY, digest(0))
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        jobs = [signer.sign(SIGNING_KEY, digest(number)) for number in range(1, 200)]
+        os.kill(signer.processes[0], signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most[1]))
+        try:
+            failed = await asyncio.gather(*jobs, return_exceptions=True)
+            refused = (await asyncio.gather(signer.sign(SIGNING_KEY, digest(8)), return_exceptions=True))[0]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        return failed, refused, await signer.sign(SIGNING_KEY, digest(9))
+
+    (failed, refused, signature), _ = with_signer(scenario)
+    assert {str(one) for one in failed if isinstance(one, SigningFailed)} == {"a signing process cannot be started: Too many open files"}
+    assert isinstance(refused, SigningFailed)
+    verify(signature, 9)
+
+
+def test_many_deaths_leave_no_descriptor_and_no_process_behind() -> None:
+    async def scenario(signer: Signer) -> tuple[int, int, int]:
+        verify(await signer.sign(SIGNING_KEY, digest(0)), 0)
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(8):
+            job = signer.sign(SIGNING_KEY, digest(number))
+            os.kill(signer.processes[0], signal.SIGKILL)
+            await asyncio.gather(job, return_exceptions=True)
+            verify(await signer.sign(SIGNING_KEY, digest(number)), number)
+        return before, len(os.listdir("/proc/self/fd")), signer.waiting
+
+    (before, after, waiting), died = with_signer(scenario)
+    assert (after, waiting) == (before, 0)
+    assert len(died) == 8
 
 
 def test_a_cancelled_job_harms_nobody() -> None:
