@@ -1,5 +1,6 @@
 """The HTTP API over a running gateway: keys and roles, the suppression list, and what strangers may send."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -44,6 +45,24 @@ def test_without_a_key_of_ours_nothing_is_told(house, key):
         return  # the client cannot send it
     assert status == 401
     assert "key" in answer["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/v1/nothing", "/v1/events/"])
+def test_strangers_do_not_learn_what_there_is(house, path):
+    assert ask(house.api, "GET", path)[0] == 401
+    assert ask(house.api, "GET", path, "read")[0] == 404
+
+
+def test_a_body_is_not_read_for_strangers(house):
+    stranger = HEAD.replace(KEYS["write"].encode(), b"mwk_stranger")
+    assert raw(house.api, stranger + b"Content-Length: 1000\r\n\r\n{").startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("body", [b"[" * 1900, b'{"address":"\xff\xfe"}', b"9" * 1900, b"{a,"])
+def test_a_body_that_is_no_json_is_told_as_every_error_is(house, body):
+    answer = raw(house.api, HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]
 
 
 def test_a_key_opens_what_its_role_opens(house):

@@ -118,6 +118,16 @@ def test_an_import_whose_client_goes_away_or_stops_changes_nothing(house):
     assert ask(house.api, "GET", "/v1/suppressions/gone@list.test", "read")[1]["entries"] == []
 
 
+def test_clients_of_exports_that_go_away_at_any_moment_leave_their_places(house):
+    request = b"GET /v1/export/suppressions?format=csv HTTP/1.1\r\nHost: api\r\n" + KEY + b"\r\n"
+    for pause in (0, 0, 0.02, 0.1, 0.2, 0.3):
+        with socket.create_connection(("127.0.0.1", house.api), timeout=30) as client:
+            client.sendall(request)
+            time.sleep(pause)
+        house.until(lambda: not children(house), "its process to end")
+    house.until(lambda: fetch(house, "format=csv")[0] == 200, "an export that is served")
+
+
 def test_too_many_at_once_are_refused_and_soon_served(house):
     begun = []
     try:

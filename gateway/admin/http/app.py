@@ -1,21 +1,23 @@
 """The application behind the HTTP API: one FastAPI with our errors, a key check, and the routes of each part.
 
-Every route names the least role that opens it with `needs`. What a route does is a call of the console (`Desk.call`), so that HTTP, the
-control socket and the command line cannot differ; what changes something is logged with the name of its key. Errors are
-`{"error": sentence}`: 400 bad input, 401 no key, 403 a key with a smaller role, 404, 405, 408, 413, 503 storage in trouble.
+Nobody without a key gets as far as a route, or has a body read (`Guarded`). Every route names the least role that opens it with `needs`.
+What a route does is a call of the console (`Desk.call`), so that HTTP, the control socket and the command line cannot differ; what changes
+something is logged with the name of its key. Errors are `{"error": sentence}`: 400 bad input, 401 no key, 403 a key with a smaller role,
+404, 405, 408, 413, 503 storage in trouble.
 
 A new part adds its routes in a function of its own, which `application` calls.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from gateway.admin.calls import CallError
-from gateway.admin.http.bounds import Refusal
+from gateway.admin.http.bounds import Application, Receive, Refusal, Send, answer
 from gateway.admin.http.desk import Desk
 from gateway.admin.http.keys import Caller
 from gateway.spool.port import SpoolError
@@ -25,17 +27,30 @@ def needs(role: str) -> Any:
     """The caller, who must have `role`: a default for a route's parameter."""
 
     async def check(request: Request) -> Caller:
-        desk: Desk = request.app.state.desk
-        caller = desk.keys.caller(request.headers.get("authorization", ""))
-        if caller is None:
-            desk.on_refused(f"api {request.method} {request.url.path}", "no valid key")
-            raise HTTPException(401, "give a key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+        caller: Caller = request.scope["caller"]
         if not caller.may(role):
-            desk.on_refused(f"api {request.method} {request.url.path}", f"key {caller.name} has role {caller.role}")
+            desk_of(request).on_refused(f"api {request.method} {request.url.path}", f"key {caller.name} has role {caller.role}")
             raise HTTPException(403, f"this needs a key with role {role}; {caller.name} has role {caller.role}")
         return caller
 
     return Depends(check)
+
+
+class Guarded:
+    """Lets in who has a key, as `caller` in the scope; everybody else is answered 401, whatever was asked for."""
+
+    def __init__(self, inner: Application, desk: Desk) -> None:
+        self._inner = inner
+        self._desk = desk
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        caller = self._desk.keys.caller(given.decode("latin-1"))
+        if caller is None:
+            self._desk.on_refused(f"api {scope['method']} {scope['path']}", "no valid key")
+            await answer(send, 401, "give a key: Authorization: Bearer KEY", [(b"www-authenticate", b"Bearer")])
+            return
+        await self._inner({**scope, "caller": caller}, receive, send)
 
 
 def desk_of(request: Request) -> Desk:
@@ -46,14 +61,13 @@ def desk_of(request: Request) -> Desk:
 
 def application(desk: Desk, parts: tuple[Callable[[FastAPI], None], ...]) -> FastAPI:
     """The application with the routes of `parts`."""
-    app = FastAPI(title="Mailwright", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Mailwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.desk = desk
     app.add_exception_handler(CallError, _bad)
     app.add_exception_handler(SpoolError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Refusal, _told)
-    for refused in (HTTPException, 404, 405):  # the numbers are what the router itself says
-        app.add_exception_handler(refused, _refused)
+    app.add_exception_handler(HTTPException, _refused)
 
     @app.get("/v1/openapi.json")
     async def openapi(caller: Caller = needs("read")) -> JSONResponse:

@@ -6,7 +6,7 @@ exception: a bug is told to `on_bug` and answered 500, so the HTTP server below 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -103,9 +103,9 @@ class Bounded:
         return bounded
 
 
-async def answer(send: Send, status: int, why: str) -> None:
+async def answer(send: Send, status: int, why: str, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """One JSON object; the connection ends, since a rest of the body may still come."""
     body = msgspec.json.encode({"error": why})
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

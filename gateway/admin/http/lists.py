@@ -1,7 +1,8 @@
 """The suppression list as a file over HTTP: export and import, each by a process of its own (`contacts.hand`) that the loop only feeds.
 
-Bounded: `TOGETHER` at once, one more is answered 503; an import's file by `api.import_size`. A client that goes away ends the process; an
-import changes nothing before its whole file has come. An export that fails in its middle ends without its end, which every client notices.
+Bounded: `TOGETHER` at once, one more is answered 503; an import's file by `api.import_size`. A client that goes away, at any moment, ends
+the process and leaves its place; an import changes nothing before its whole file has come. An export that fails in its middle ends without
+its end, which every client notices.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from contacts.hand import FRAME, Wish
 from gateway.admin.http.app import desk_of, needs
@@ -37,15 +39,15 @@ def routes(app: FastAPI) -> None:
     async def export(request: Request, format: str = "csv", since: str = "", salt: str = "", caller: Caller = ADMIN) -> Response:
         """The list, or what was added since a time, in a format."""
         wish = Wish(folder=str(desk_of(request).folder), format=format, since=since, salt=salt)
-        hand = await _started(wish, room)
-        assert hand.stdin is not None
-        assert hand.stdout is not None
-        hand.stdin.close()
-        first = await hand.stdout.read(PIECE)
-        if not first and await hand.wait():
-            room.release()
-            raise await _refusal(hand)
-        return StreamingResponse(_pieces(first, hand, room), media_type=KINDS.get(format, "text/csv"))
+        async with contextlib.AsyncExitStack() as held:
+            hand = await held.enter_async_context(_running(wish, room))
+            assert hand.stdin is not None
+            assert hand.stdout is not None
+            hand.stdin.close()
+            first = await hand.stdout.read(PIECE)
+            if not first and await hand.wait():
+                raise await _refusal(hand)
+            return _Export(_pieces(first, hand), held.pop_all(), KINDS.get(format, "text/csv"))
 
     @app.post(IMPORT)
     async def import_list(
@@ -70,29 +72,38 @@ def routes(app: FastAPI) -> None:
             dry_run=dry_run,
             skip_bad=skip_bad,
         )
-        hand = await _started(wish, room)
-        try:
+        async with _running(wish, room) as hand:
             done = await _fed(hand, request)
-        finally:
-            await _ended(hand)
-            room.release()
         if done["done"]:
             await desk.call(caller, "suppression.announce")
         return answer(done, 200 if done["done"] or dry_run else 422)
 
 
-async def _started(wish: Wish, room: asyncio.Semaphore) -> Process:
+class _Export(StreamingResponse):
+    """An answer that holds a process. It lets go of it even when its client is gone before the first piece was asked for."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], held: contextlib.AsyncExitStack, media_type: str) -> None:
+        super().__init__(pieces, media_type=media_type)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._held:
+            await super().__call__(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def _running(wish: Wish, room: asyncio.Semaphore) -> AsyncIterator[Process]:
+    """The process for `wish`, which has a place in `room`; it has ended when this ends. Raises Refusal."""
     if room.locked():
         raise Refusal(503, f"{TOGETHER} imports or exports are running: try again later")
-    await room.acquire()
-    try:
+    async with room:
         hand = await asyncio.create_subprocess_exec(sys.executable, "-m", "contacts.hand", stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    except BaseException:
-        room.release()
-        raise
-    assert hand.stdin is not None
-    hand.stdin.write(msgspec.json.encode(wish) + b"\n")
-    return hand
+        try:
+            assert hand.stdin is not None
+            hand.stdin.write(msgspec.json.encode(wish) + b"\n")
+            yield hand
+        finally:
+            await _ended(hand)
 
 
 async def _fed(hand: Process, request: Request) -> dict[str, object]:
@@ -114,18 +125,14 @@ async def _fed(hand: Process, request: Request) -> dict[str, object]:
     return done
 
 
-async def _pieces(first: bytes, hand: Process, room: asyncio.Semaphore) -> AsyncIterator[bytes]:
+async def _pieces(first: bytes, hand: Process) -> AsyncIterator[bytes]:
     assert hand.stdout is not None
-    try:
-        piece = first
-        while piece:
-            yield piece
-            piece = await hand.stdout.read(PIECE)
-        if await hand.wait():
-            raise OSError(str(await _refusal(hand)))  # too late for a status: the connection is cut
-    finally:
-        await _ended(hand)
-        room.release()
+    piece = first
+    while piece:
+        yield piece
+        piece = await hand.stdout.read(PIECE)
+    if await hand.wait():
+        raise OSError(str(await _refusal(hand)))  # too late for a status: the connection is cut
 
 
 async def _refusal(hand: Process) -> Refusal:

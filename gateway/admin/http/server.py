@@ -1,7 +1,8 @@
 """uvicorn inside the gateway's loop: no signals, no log of its own, sockets we have bound, and clients that must not dawdle.
 
 A client has `patience` seconds for the header of its first request, at most twice that for later ones, and from there
-`gateway.admin.http.bounds` holds. Connections are bounded; one more is answered 503. An address that is taken raises OSError at start.
+`gateway.admin.http.bounds` holds. Connections are bounded; one more is answered 503, and beyond twice as many are cut. An address that is
+taken raises OSError at start.
 """
 
 import asyncio
@@ -32,23 +33,35 @@ class _Server(uvicorn.Server):
 
 def _patient(seconds: float) -> type[H11Protocol]:
     class Patient(H11Protocol):
-        """Closes a connection that has waited for a whole header since the last look."""
+        """Closes a connection that has waited for a whole header since the last look, and cuts one whose client does not read the end."""
 
         _seen: object = None
+        _closing = False
+        _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.loop.call_later(seconds, self._look)
+            if len(self.connections) > 2 * (self.limit_concurrency or 1):
+                transport.abort()
+                return
+            self._timer = self.loop.call_later(seconds, self._look)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+            super().connection_lost(exc)
 
         def _look(self) -> None:
             if self.transport.is_closing():
-                return
+                if self._closing:
+                    self.transport.abort()
+                    return
+                self._closing = True
             cycle = self.cycle
             if cycle is self._seen and (cycle is None or cycle.response_complete):
                 self.transport.close()
-                return
             self._seen = cycle
-            self.loop.call_later(seconds, self._look)
+            self._timer = self.loop.call_later(seconds, self._look)
 
     return Patient
 
@@ -87,6 +100,16 @@ class ApiServer:
     def port(self) -> int:
         """The port it listens on."""
         return int(self._socket.getsockname()[1])
+
+    @property
+    def listening(self) -> bool:
+        """Whether it takes connections by now."""
+        return self._server.started
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._server.server_state.connections)
 
     def start(self) -> None:
         """Begin to serve."""

@@ -57,9 +57,9 @@ class ApiDoor:
     def _application(self) -> Application:
         """What adds routes stands here."""
         from gateway.admin.http import events, lists, suppression
-        from gateway.admin.http.app import application
+        from gateway.admin.http.app import Guarded, application
 
-        return application(self._desk, (suppression.routes, lists.routes, events.routes))
+        return Guarded(application(self._desk, (suppression.routes, lists.routes, events.routes)), self._desk)
 
     def _most(self, path: str) -> int:
         return self._api.import_size if path.startswith("/v1/import/") else self._api.request_size
