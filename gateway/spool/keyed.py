@@ -2,10 +2,11 @@
 
 Part of a transaction that somebody else begins and commits, so a key and the deliveries it stands for are on disk together or not at all.
 A key belongs to the day on which it was first used; every mailbox accepted under it is a row in the table of that day, and (key, mailbox)
-is unique there. So a day goes whole, as in the sent ledger, and takes whole keys with it. Acceptances of one transaction see those before
+is unique there. No address is kept, only what stands for it under its key, so nobody need be forgotten here. A day goes whole, as in the sent ledger, and takes whole keys with it. Acceptances of one transaction see those before
 them. Only acceptances with a key cost anything: one look-up a day, and one statement for up to 128 recipients.
 """
 
+import hashlib
 from collections.abc import Iterable
 from itertools import chain
 
@@ -17,9 +18,10 @@ from gateway.spool.queries import pieces, statement
 
 DAY = 86_400.0
 
-Row = tuple[bytes, str, int, int]
+Pair = tuple[bytes, bytes]
+"""Key and mailbox."""
+Row = tuple[bytes, bytes, int, int]
 """Key, mailbox, message, body."""
-Pair = tuple[bytes, str]
 
 
 class Sifted(msgspec.Struct, frozen=True, gc=False):
@@ -34,26 +36,26 @@ def sift(connection: apsw.Connection, acceptances: list[Acceptance], days: Itera
     """Take from `acceptances` what is known under their keys; `days` have a table. Reads only: the caller writes the rows."""
     keyed = [one for one in acceptances if one.key]
     day_of = _days_of(connection, {one.key for one in keyed}, days)
-    known = _known(connection, keyed, day_of)
+    pairs = {one.message.id: [(one.key, mailbox(one.key, delivery)) for delivery in one.deliveries] for one in keyed}
+    known = _known(connection, pairs.values(), day_of)
     sifted = Sifted([], [], {})
     for acceptance in acceptances:
         if not acceptance.key:
             sifted.acceptances.append(acceptance)
             continue
         day = day_of.setdefault(acceptance.key, int(acceptance.message.received_at // DAY))
-        _sift_one(acceptance, known, sifted, sifted.rows.setdefault(day, []))
+        _sift_one(acceptance, pairs[acceptance.message.id], known, sifted, sifted.rows.setdefault(day, []))
     return sifted
 
 
-def _sift_one(acceptance: Acceptance, known: dict[Pair, tuple[int, int]], sifted: Sifted, rows: list[Row]) -> None:
-    message, key, body = acceptance.message.id, acceptance.key, acceptance.body
+def _sift_one(acceptance: Acceptance, pairs: list[Pair], known: dict[Pair, tuple[int, int]], sifted: Sifted, rows: list[Row]) -> None:
+    message, body = acceptance.message.id, acceptance.body
     others = len(acceptance.events) - len(acceptance.deliveries)
     events = acceptance.events[:others]
     fresh: list[NewDelivery] = []
     dropped: list[int] = []
     before: list[tuple[int, int]] = []
-    for delivery, event in zip(acceptance.deliveries, acceptance.events[others:], strict=True):
-        pair = (key, mailbox(delivery))
+    for delivery, event, pair in zip(acceptance.deliveries, acceptance.events[others:], pairs, strict=True):
         found = known.get(pair)
         if found is None:
             known[pair] = (message, body)
@@ -69,9 +71,10 @@ def _sift_one(acceptance: Acceptance, known: dict[Pair, tuple[int, int]], sifted
     sifted.acceptances.append(acceptance)
 
 
-def mailbox(delivery: NewDelivery) -> str:
-    """The recipient with its domain in normal form: one mailbox, however its domain was written."""
-    return f"{delivery.recipient.rpartition('@')[0]}@{delivery.domain}"
+def mailbox(key: bytes, delivery: NewDelivery) -> bytes:
+    """16 octets for the recipient under `key`, its domain in normal form: one mailbox, however its domain was written."""
+    address = f"{delivery.recipient.rpartition('@')[0]}@{delivery.domain}"
+    return hashlib.blake2b(address.encode(), key=key, digest_size=16).digest()
 
 
 def _days_of(connection: apsw.Connection, keys: set[bytes], days: Iterable[int]) -> dict[bytes, int]:
@@ -83,13 +86,13 @@ def _days_of(connection: apsw.Connection, keys: set[bytes], days: Iterable[int])
     return found
 
 
-def _known(connection: apsw.Connection, keyed: list[Acceptance], day_of: dict[bytes, int]) -> dict[Pair, tuple[int, int]]:
-    """Message and body under which each (key, mailbox) of these acceptances was first accepted."""
+def _known(connection: apsw.Connection, asked: Iterable[list[Pair]], day_of: dict[bytes, int]) -> dict[Pair, tuple[int, int]]:
+    """Message and body under which each of these (key, mailbox) was first accepted; those of one list have one key."""
     wanted: dict[int, set[Pair]] = {}
-    for acceptance in keyed:
-        day = day_of.get(acceptance.key)
+    for pairs in asked:
+        day = day_of.get(pairs[0][0]) if pairs else None
         if day is not None:
-            wanted.setdefault(day, set()).update((acceptance.key, mailbox(delivery)) for delivery in acceptance.deliveries)
+            wanted.setdefault(day, set()).update(pairs)
     found: dict[Pair, tuple[int, int]] = {}
     for day, pairs in wanted.items():
         rows = sorted(pairs)

@@ -104,9 +104,10 @@ SELECT CAST(substr(name, 6) AS INTEGER) FROM sqlite_schema WHERE type = 'table' 
 
 -- name: keyed.create
 -- The idempotency keys first used on one day: which mailbox was accepted under which key, by which message, and the hash of its body.
+-- Key and mailbox are hashes too: no address is here.
 CREATE TABLE IF NOT EXISTS keyed_$day (
     key     BLOB NOT NULL CHECK (length(key) = 16),
-    mailbox TEXT NOT NULL CHECK (mailbox <> ''),
+    mailbox BLOB NOT NULL CHECK (length(mailbox) = 16),
     message INTEGER NOT NULL CHECK (message > 0),
     body    INTEGER NOT NULL,
     PRIMARY KEY (key, mailbox)

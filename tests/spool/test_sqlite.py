@@ -12,7 +12,18 @@ from gateway.spool.connection import FILE, PAGE_SIZE
 from gateway.spool.integrity import findings
 from gateway.spool.lifecycle import FINAL, State
 from gateway.spool.lock import FolderLock
-from gateway.spool.port import Change, LeaseRequest, NewFlow, Selection, SpoolBroken, SpoolError, SpoolLocked, SpoolUnusable, Transaction
+from gateway.spool.port import (
+    Change,
+    LeaseRequest,
+    NewFlow,
+    Selection,
+    SpoolBroken,
+    SpoolError,
+    SpoolLocked,
+    SpoolUnusable,
+    Sweep,
+    Transaction,
+)
 from gateway.spool.queries import LARGEST, STATEMENTS, pieces, statement
 from gateway.spool.sqlite import SqliteSpool, free_space
 from gateway.spool.tidy import PAGES_KEPT
@@ -156,6 +167,19 @@ def test_the_ledger_goes_by_days_when_the_return_window_is_over(tmp_path: Path) 
     spool.write(Transaction(acceptances=[accept(40, leased=True)]))
     spool.write(Transaction(changes=[Change(41, State.DELIVERED, NOW - 40 * DAY)]))  # the day that went is made again
     assert spool.sent(41) is not None
+    spool.close(clean=True)
+
+
+def test_no_address_is_kept_with_a_key(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    spool.write(Transaction(acceptances=[keyed(10, "jean.martin@x.example")]))
+    spool.write(Transaction(changes=[Change(11, State.CANCELLED, NOW)], sweeps=[Sweep("forget", Selection(ids=[11]), NOW)]))
+    assert spool.write(Transaction(acceptances=[keyed(20, "jean.martin@X.example")])).repeated[0].first == 10
+    with apsw.Connection(str(tmp_path / FILE), flags=apsw.SQLITE_OPEN_READONLY) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        rows = [row for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
+    assert rows
+    assert not any(b"jean.martin" in (value if isinstance(value, bytes) else str(value).encode()) for row in rows for value in row)
     spool.close(clean=True)
 
 
