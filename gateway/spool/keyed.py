@@ -2,8 +2,9 @@
 
 Part of a transaction that somebody else begins and commits, so a key and the deliveries it stands for are on disk together or not at all.
 A key belongs to the day on which it was first used; every mailbox accepted under it is a row in the table of that day, and (key, mailbox)
-is unique there. No address is kept, only what stands for it under its key, so nobody need be forgotten here. A day goes whole, as in the sent ledger, and takes whole keys with it. Acceptances of one transaction see those before
-them. Only acceptances with a key cost anything: one look-up a day, and one statement for up to 128 recipients.
+is unique there. A day goes whole, as in the sent ledger, and takes whole keys with it. No address is kept, only what stands for it under
+its key, so nobody need be forgotten here. Acceptances of one transaction see those before them. Only acceptances with a key cost anything:
+one look-up a day, and one statement for up to 128 recipients.
 """
 
 import hashlib
@@ -89,10 +90,10 @@ def _days_of(connection: apsw.Connection, keys: set[bytes], days: Iterable[int])
 def _known(connection: apsw.Connection, asked: Iterable[list[Pair]], day_of: dict[bytes, int]) -> dict[Pair, tuple[int, int]]:
     """Message and body under which each of these (key, mailbox) was first accepted; those of one list have one key."""
     wanted: dict[int, set[Pair]] = {}
-    for pairs in asked:
-        day = day_of.get(pairs[0][0]) if pairs else None
+    for of_one in asked:
+        day = day_of.get(of_one[0][0]) if of_one else None
         if day is not None:
-            wanted.setdefault(day, set()).update(pairs)
+            wanted.setdefault(day, set()).update(of_one)
     found: dict[Pair, tuple[int, int]] = {}
     for day, pairs in wanted.items():
         rows = sorted(pairs)
