@@ -22,11 +22,6 @@ def decode_xtext(text: str) -> str | None:
     return plain if plain.isascii() and plain.isprintable() else None
 
 
-def encode_xtext(text: str) -> str:
-    """Printable ASCII text as xtext."""
-    return "".join(letter if "!" <= letter <= "~" and letter not in "+=" else f"+{ord(letter):02X}" for letter in text)
-
-
 def decode_utf8_address(text: str) -> str | None:
     """The address that a utf-8-addr-xtext or utf-8-addr-unitext stands for, or None. Code points are in capitals, without leading zeros,
     and only those that cannot stand for themselves are embedded (RFC 6533 section 3, HEXPOINT)."""

@@ -22,7 +22,7 @@ _ENGLISH = {
     ),
     Action.DELAYED: (
         "Your message has not been delivered yet to:",
-        "You need not do anything: it is tried again until {until}.\nIf that fails too, you will be told.",
+        "You need not do anything: it is tried again until {until}.",
     ),
     Action.RELAYED: (
         "Your message was passed on, as you asked to be told, to the server of:",
@@ -37,7 +37,7 @@ _FRENCH = {
     ),
     Action.DELAYED: (
         "Votre message n'a pas encore été remis à :",
-        "Vous n'avez rien à faire : de nouveaux essais ont lieu jusqu'au {until}.\nS'ils échouent aussi, vous en serez averti.",
+        "Vous n'avez rien à faire : de nouveaux essais ont lieu jusqu'au {until}.",
     ),
     Action.RELAYED: (
         "Votre message a été transmis, comme vous avez demandé à le savoir, au serveur de :",

@@ -138,6 +138,7 @@ def test_words_of_our_own_are_no_reply_of_the_receiver() -> None:
 def test_a_delay_and_a_relay_are_no_bounces() -> None:
     delayed = made(notice(action=Action.DELAYED, said="451 4.3.0 later", retry_until=NOW + 86_400))
     assert (parse(delayed).kind, b"Will-Retry-Until: Sat, 16 Jan 2027" in delayed) == (Kind.DELAY, True)  # type: ignore[union-attr]
+    assert b"will be told" not in delayed  # the sender may have asked for DELAY alone
     assert parse(made(notice(action=Action.RELAYED, said="250 2.0.0 ok"))).kind is Kind.DELIVERED  # type: ignore[union-attr]
 
 
