@@ -84,13 +84,19 @@ def _pairs(written: str, name: str) -> Value | Unread | None:
 def _json(written: bytes, path: str) -> Value | Unread | None:
     if len(written) > LONGEST_JSON:
         return LONG
-    if b"=?" in written:  # RFC 2047: a client folded it so
-        written = text(written, LONGEST_JSON).encode("utf-8", "replace")
+    if b"=?" in written:
+        written = _decoded(written)
     try:
         value = _at(written, path)
         return None if value is None else _shallow(bytes(value).strip())
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return MALFORMED
+
+
+@functools.lru_cache(maxsize=8)
+def _decoded(written: bytes) -> bytes:
+    """JSON that a client folded as encoded words (RFC 2047). Several rows read one field."""
+    return text(written, LONGEST_JSON).encode("utf-8", "replace")
 
 
 @functools.lru_cache(maxsize=64)

@@ -24,6 +24,8 @@ LONGEST_KEY = 1024
 """Octets of an idempotency key. A longer one is ignored: cut, two could become one, and mail would be lost."""
 MOST_FIELDS = 64
 """Label fields of one message among which tags and metadata are read. What has one value is read wherever it stands."""
+MOST_OCTETS = 65_536
+"""Octets of these fields: 256 KiB of encoded words would hold the loop for tens of milliseconds."""
 MOST_TAGS = 20
 MOST_METADATA = 30
 METADATA_SIZE = 4096
@@ -99,12 +101,14 @@ class Labeller:
         """Every field whose name is among `names` and has rows."""
         rows_by_name = {name: rows for name in names if (rows := self._rows_of(name))}
         found = _Found(now, self._longest_wait)
-        count = 0
+        count = octets = 0
         for field in header.fields:
             if field.name in rows_by_name:
                 count += 1
+                octets += len(field.raw)
                 repeated = header.first[field.name] is not field
-                found.take(field, rows_by_name[field.name], repeated, unread=MANY if count > MOST_FIELDS else None)
+                unread = MANY if count > MOST_FIELDS or octets > MOST_OCTETS else None
+                found.take(field, rows_by_name[field.name], repeated, unread)
         stream, unknown = self._stream(found.single(Feeds.STREAM), account_stream)
         campaign = "" if stream in self._transactional else found.single(Feeds.CAMPAIGN) or _fallback(header, now)
         return Labelled(stream, campaign, unknown, found.labels(), found.deadline, found.key, tuple(found.ignored))

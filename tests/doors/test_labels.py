@@ -196,6 +196,13 @@ def test_a_label_of_one_value_is_read_behind_any_number_of_other_label_fields() 
     assert (len(found.labels.metadata), len(found.labels.tags), len(found.ignored)) == (30, 20, 64)
 
 
+def test_label_fields_of_any_size_are_read_to_a_bound_and_what_has_one_value_behind_them() -> None:
+    heavy = "\n".join("X-SMTPAPI: " + "=?utf-8?q?a?= " * 1100 for _ in range(15))
+    found = read(f"{heavy}\nX-Tags: late\nX-Contact-Id: me")
+    assert found.labels == MessageLabels(contact="me")
+    assert ("X-Tags", "tags", "many") in [(one.header, one.label, one.why) for one in found.ignored]
+
+
 def test_the_first_row_counts_wherever_its_field_stands() -> None:
     assert read("X-PM-Tag: tag\nX-Campaign-Id: second\nX-Campaign: first\nX-Campaign: again").campaign == "first"
     assert read("Idempotency-Key: two\nX-Idempotency-Key: one").key == b"one"
