@@ -20,10 +20,10 @@ from config.model import Model
 from config.units import Duration
 
 _HEADER = re.compile(r"[!-)+-9;-~]{1,76}|[!-)+-9;-~]{3,75}\*")  # RFC 5322 section 3.6.8: printable without colon; a star ends a beginning
-_NEEDED = re.compile(
-    r"(?:resent-)?(?:from|sender|reply-to|to|cc|message-id|date)|in-reply-to|references|subject|mime-version|content-.*|list-.*|received"
-    r"|dkim-signature|feedback-id"
-)
+_OF_THE_MESSAGE = ("from", "sender", "reply-to", "to", "cc", "message-id", "date", "in-reply-to", "references", "subject", "mime-version")
+_OF_ITS_WAY = ("received", "dkim-signature", "feedback-id")
+_NEEDED = (*_OF_THE_MESSAGE, *_OF_ITS_WAY)
+_NEEDED_FAMILIES = ("resent-", "content-", "list-")
 
 
 class Feeds(enum.StrEnum):
@@ -72,7 +72,7 @@ class LabelField(Model):
     def _field_name(cls, header: str) -> str:
         if not _HEADER.fullmatch(header):
             raise ValueError('must be the name of a header field such as "X-Campaign", or the beginning of one such as "X-Meta-*"')
-        if _NEEDED.fullmatch(header.rstrip("*").lower()):
+        if _is_needed(header.lower()):
             raise ValueError("labels are removed before sending, and a message needs this field")
         return header
 
@@ -85,6 +85,14 @@ class LabelField(Model):
         if self.path and self.reads not in (Reads.JSON, Reads.PAIRS):
             raise ValueError("a path leads into JSON or pairs")
         return self
+
+
+def _is_needed(header: str) -> bool:
+    """Whether a message needs a field of this name, or any field that begins so."""
+    beginning = header.removesuffix("*")
+    if beginning.startswith(_NEEDED_FAMILIES) or beginning in _NEEDED:
+        return True
+    return beginning != header and any(name.startswith(beginning) for name in (*_NEEDED, *_NEEDED_FAMILIES))
 
 
 class Labels(Model):
