@@ -23,13 +23,14 @@ from config import names
 from config.explain import explain
 from config.settings import Settings
 from config.text import key_lines, key_path
+from config.units import expanded, is_file
 
 ENVIRONMENT = "MAILWRIGHT_CONFIG"
 DEFAULT_FILE = Path("mailwright.toml")
 LARGEST_FILE = 4_000_000
 """Octets of a configuration file, at most."""
 LONGEST_SECRET = 4_000
-"""Characters read of a file that holds a secret."""
+"""Characters of a file that holds a secret, at most."""
 SECRET_FILES = (("account", "password"), ("contacts", "database"), ("webhook", "secret"))
 """Table and key whose value may stand in a file of its own, named by `KEY_file`."""
 
@@ -108,13 +109,15 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConfigError([Problem(str(path), 0, "", f"is larger than {LARGEST_FILE} octets")])
-        return path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LARGEST_FILE + 1)  # a device has no size and no end
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror or error}")]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), 0, "", "is not UTF-8 text")]) from None
+    if len(text) > LARGEST_FILE:
+        raise ConfigError([Problem(str(path), 0, "", f"is larger than {LARGEST_FILE} octets")])
+    return text
 
 
 def _not_toml(file: str, words: str) -> Problem:
@@ -160,9 +163,19 @@ def _read_secret(row: dict[str, Any], key: str, place: names.Path, folder: Path,
         found.append((place, f"give {key} or {key}_file, not both"))
         return
     try:
-        row[key] = (folder / file).expanduser().read_text(encoding="utf-8")[:LONGEST_SECRET].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        found.append((place, f"cannot be read: {error}"))
+        path = folder / expanded(Path(file))
+        if not is_file(path):  # the model says so; what is no file (a pipe, a device) may have no end
+            return
+        with path.open(encoding="utf-8") as opened:
+            text = opened.read(LONGEST_SECRET + 1).strip()
+    except ValueError as error:  # UnicodeDecodeError too
+        found.append((place, "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)))
+    except OSError as error:
+        found.append((place, f"cannot be read: {error.strerror or error}"))
+    else:
+        if len(text) > LONGEST_SECRET:
+            found.append((place, f"is larger than {LONGEST_SECRET} characters"))
+        row[key] = text[:LONGEST_SECRET]
 
 
 def _fill_default_pool(data: dict[str, Any]) -> None:
@@ -186,7 +199,7 @@ def merge_providers(given: Any, shipped: list[dict[str, Any]]) -> Any:
         return given  # the model says what is wrong
     by_name = {entry["name"]: entry for entry in shipped}
     merged = [{**by_name.get(str(entry.get("name")), {}), **entry} if isinstance(entry, dict) else entry for entry in given]
-    taken = {entry.get("name") for entry in given if isinstance(entry, dict)}
+    taken = {str(entry.get("name")) for entry in given if isinstance(entry, dict)}
     return merged + [entry for entry in shipped if entry["name"] not in taken]
 
 

@@ -45,7 +45,7 @@ _SHOWN = 10
 def problems(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     """Every broken reference and every repeated name in `data`, a file's tables (shipped providers merged)."""
     for table, key, target in REFERENCES:
-        known = {_value(row, target, "name") for row in _rows(data, target)}
+        known = {name for name in (_value(row, target, "name") for row in _rows(data, target)) if isinstance(name, str)}
         for index, row in enumerate(_rows(data, table)):
             given = _value(row, table, key)
             for name in given if isinstance(given, dict | list) else [given]:
@@ -82,8 +82,8 @@ def _value(row: Any, table: str, key: str) -> Any:
     return None if field is None or field.is_required() else field.get_default(call_default_factory=True)
 
 
-def _choice(target: str, known: set[Any]) -> str:
-    names = sorted(name for name in known if isinstance(name, str))
+def _choice(target: str, known: set[str]) -> str:
+    names = sorted(known)
     if not names:
         return f"add a [[{target}]] with this name"
     more = ", …" if len(names) > _SHOWN else ""

@@ -18,6 +18,7 @@ from config.units import Duration, ExistingFile, Word
 from mail.event import EventKind
 
 _DATABASE = re.compile(r"postgres(?:ql)?://\S{1,2000}")
+_PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.%a-z]+\]|[^][:]*)(?::[0-9]{1,5})?")
 MOST_STATEMENTS = 50
 """Statements of one kind of event."""
 
@@ -43,6 +44,8 @@ class Contacts(Model):
     def _is_postgresql(cls, database: str | None) -> str | None:
         if database is not None and not _DATABASE.fullmatch(database):
             raise ValueError("must be the address of a PostgreSQL database such as postgresql://mailwright@db.example/crm")
+        if database is not None and not _has_places(database):
+            raise ValueError("has no readable host and port; in a password, / ? # @ and : are written as %2F %3F %23 %40 and %3A")
         return database
 
     @field_validator("statements")
@@ -100,6 +103,17 @@ class Webhook(Model):
         if scheme == "http" and not self.allow_private:
             raise ValueError("url must be https; http only with allow_private, inside your own network")
         return self
+
+
+def _has_places(database: str) -> bool:
+    """Whether its hosts and ports can be told from its password. Else a part of the password would be taken for one of them, and told."""
+    try:
+        parts = urlsplit(database)
+    except ValueError:
+        return False
+    login, at, places = parts.netloc.rpartition("@")
+    astray = parts.path + parts.fragment + ("" if at else parts.query)
+    return "@" not in login + astray and all(_PLACE.fullmatch(place) for place in places.split(","))
 
 
 def _checked_url(url: str) -> str:

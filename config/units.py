@@ -166,14 +166,30 @@ def _none_word(value: object) -> object:
 
 def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
     folder = info.context.get("folder") if info.context else None
-    return folder / path.expanduser() if folder is not None else path
+    return folder / expanded(path) if folder is not None else path
+
+
+def expanded(path: Path) -> Path:
+    """`path` with the home folder in the place of its `~`. Raises ValueError."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _existing_file(path: Path, info: ValidationInfo) -> Path:
     path = _relative_to_file(path, info)
-    if info.context and not path.is_file():
+    if info.context and not is_file(path):
         raise ValueError(f"no such file: {path}")
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is one that can be read to its end: no folder, pipe or device. A name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

@@ -1,5 +1,6 @@
 """Loading: defaults, files, secrets, shipped providers, every problem at once, and reloads that keep what works."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,37 @@ password = "${CRM_HASH}"
     assert told == [
         "mailwright.toml:7: account[2].password: must be a hash as `mailwright account add` prints it, not the password itself",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/dev/zero", "no such file: /dev/zero"),
+        ("pipe", "no such file: "),
+        ("missing", "no such file: "),
+        ("x" * 300, "no such file: "),
+        ("~nobody-of-that-name/hash", "home directory"),
+        ("long.hash", "is larger than 4000 characters"),
+        ("latin.hash", "is not UTF-8 text"),
+    ],
+)
+def test_a_file_of_a_secret_that_cannot_be_used_is_told_and_holds_nobody(tmp_path: Path, file: str, expected: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long.hash").write_text("x" * 5000)
+    (tmp_path / "latin.hash").write_bytes(b"\xe9")
+    told = _problems(tmp_path, f'[[account]]\nname = "default"\npassword_file = "{file}"\n')
+    assert any("account[1].password_file: " in line and expected in line for line in told), told
+
+
+@pytest.mark.parametrize("table", ["account", "stream", "source", "pool", "provider", "webhook", "api_key", "listener", "route", "domain"])
+@pytest.mark.parametrize("name", ["[]", "{}", "[[1]]", "nan", "1979-05-27"])
+def test_a_name_of_a_wrong_shape_is_told_like_any_mistake(tmp_path: Path, table: str, name: str) -> None:
+    assert _problems(tmp_path, f"[[{table}]]\nname = {name}\n")
+
+
+def test_a_configuration_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is larger than"):
+        load(Path("/dev/zero"), {})
 
 
 def test_a_provider_of_a_shipped_name_changes_only_the_keys_it_gives(tmp_path: Path) -> None:

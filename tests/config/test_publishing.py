@@ -43,7 +43,13 @@ def test_a_secret_file_may_hold_two_while_one_is_replaced(tmp_path: Path) -> Non
     [
         ('[contacts]\ndatabase = "mysql://user:hunter2@db/crm"', "contacts.database", "PostgreSQL"),
         ('[contacts]\ndatabase = "${NOBODY}"', "contacts.database", "the environment has no NOBODY"),
-        ('[contacts]\ndatabase_file = "missing"', "contacts.database_file", "cannot be read"),
+        ('[contacts]\ndatabase_file = "missing"', "contacts.database_file", "no such file"),
+        *(
+            (f'[contacts]\ndatabase = "postgresql://user:{password}@db.example/crm"', "contacts.database", "%2F")
+            for password in ("hun/ter2", "hun?ter2", "hun#ter2", "hun@ter2", "12/hunter2", "12#hunter2")
+        ),
+        ('[contacts]\ndatabase = "postgresql://[/crm"', "contacts.database", "no readable host"),
+        ('[contacts]\ndatabase = "postgresql://db.example:port/crm"', "contacts.database", "no readable host"),
         ('[contacts.statements]\nbounced = ["SELECT 1"]', "contacts", "need a database"),
         ('[contacts]\ndatabase = "${DATABASE}"\nstatements = { exploded = ["SELECT 1"] }', "contacts.statements", "unknown event kind"),
         (
