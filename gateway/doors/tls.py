@@ -2,7 +2,8 @@
 
 Promises: a connection that idles keeps no buffer of ours, and of OpenSSL its state alone, whatever it sent before (the loop's own TLS keeps
 256 KiB and more for each, decision 0027); octets that the loop read before the handshake count as its first; the protocol hears nothing
-before `begin` has returned. Only a port with TLS from the first octet may pass such octets: after STARTTLS, what came in the clear must
+before `begin` has returned; a client that does not take what we write is not read, so that what OpenSSL answers by itself (new keys, RFC 8446
+section 4.6.3) is bounded too. Only a port with TLS from the first octet may pass such octets: after STARTTLS, what came in the clear must
 never be taken for TLS (RFC 3207 section 6). The client cannot renegotiate.
 
 Bad days: a handshake that fails, stalls or ends is an OSError of `begin`; a broken record later cuts the connection. A peer that closes
@@ -69,12 +70,12 @@ class TlsTransport(asyncio.Transport):
         return self._closing or self._plain.is_closing()
 
     def pause_reading(self) -> None:
-        if not self._plain.is_closing():
-            self._plain.pause_reading()
+        self._layer.wanted = False
+        self._layer.regulate_reading()
 
     def resume_reading(self) -> None:
-        if not self._plain.is_closing():
-            self._plain.resume_reading()
+        self._layer.wanted = True
+        self._layer.regulate_reading()
 
 
 class _Layer(asyncio.Protocol):
@@ -83,6 +84,7 @@ class _Layer(asyncio.Protocol):
     __slots__ = (
         "_arrived",
         "_ended",
+        "_full",
         "_incoming",
         "_lost",
         "_open",
@@ -93,6 +95,7 @@ class _Layer(asyncio.Protocol):
         "handshake",
         "tls",
         "transport",
+        "wanted",
     )
 
     def __init__(self, plain: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
@@ -103,12 +106,16 @@ class _Layer(asyncio.Protocol):
         self.transport = TlsTransport(self, plain)
         self.handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrived: list[bytes] = []
-        self._ended = self._told = self._open = False
+        self._ended = self._told = self._open = self._full = False
+        self.wanted = True
+        """The protocol wants to hear what comes."""
         self._lost: tuple[Exception | None] | None = None
 
     def open(self) -> None:
         """The protocol knows its transport: it hears what came meanwhile, and all that comes."""
         self._open = True
+        if self._full:
+            self._protocol.pause_writing()
         self._deliver()
         if self._lost is not None:
             self._protocol.connection_lost(*self._lost)
@@ -144,12 +151,25 @@ class _Layer(asyncio.Protocol):
             self._lost = (error,)
 
     def pause_writing(self) -> None:
+        self._full = True
+        self.regulate_reading()
         if self._open:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        self._full = False
+        self.regulate_reading()
         if self._open:
             self._protocol.resume_writing()
+
+    def regulate_reading(self) -> None:
+        """Hear the client while the protocol wants to and the client takes what we write."""
+        if self._plain.is_closing():
+            return
+        if self.wanted and not self._full:
+            self._plain.resume_reading()
+        else:
+            self._plain.pause_reading()
 
     # OpenSSL --------------------------------------------------------------------------------------------------------------------
 

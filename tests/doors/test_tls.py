@@ -5,12 +5,14 @@ import contextlib
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
 
 from config.submission import Listener, ListenerTls
+from gateway.doors import tls
+from gateway.doors.certificates import Certificates
 from tests.doors.house import House, opened, settings_of, trusting, until, write_certificate
 
 Runner = Callable[[Coroutine[Any, Any, None]], None]
@@ -226,5 +228,62 @@ def test_quit_ends_with_close_notify(run: Runner, tmp_path: Path) -> None:
             assert await hand.ended()
             while hand.tls.read(1000):  # the rest of the line; b"" is close_notify, an end without it would raise
                 pass
+
+    run(story())
+
+
+class Echo(asyncio.Protocol):
+    """Says everything back, and never asks whether the client takes it."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.choked = asyncio.Event()
+        self.most = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.plain = cast(asyncio.Transport, transport)
+        self.plain.pause_reading()
+        self.beginning = asyncio.ensure_future(self.begin())
+
+    async def begin(self) -> None:
+        self.transport = await tls.begin(self.plain, self, self.context, 10.0, lambda: b"")
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+        self.most = max(self.most, self.plain.get_write_buffer_size())
+
+    def pause_writing(self) -> None:
+        self.choked.set()
+
+
+@BOTH_LOOPS
+def test_a_client_that_takes_nothing_is_not_read_whatever_the_protocol_does(run: Runner, tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path, "localhost")
+    size = 20_000_000
+
+    async def story() -> None:
+        made: list[Echo] = []
+
+        def echo() -> Echo:
+            made.append(Echo(Certificates(certificate, key).context()))
+            return made[-1]
+
+        async with await asyncio.get_running_loop().create_server(echo, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            hand = Hand(*await asyncio.open_connection("127.0.0.1", port), trusting())
+            await hand.handshake()
+            hand.tls.write(bytes(size))
+            hand.writer.write(hand.outgoing.read())
+            await asyncio.wait_for(made[0].choked.wait(), 10)
+            for _ in range(300):  # turns in which all of it would be read, if anything were
+                await asyncio.sleep(0)
+            back = 0
+            while back < size:
+                try:
+                    back += len(hand.tls.read(65_536))
+                except ssl.SSLWantReadError:
+                    assert await hand.receive()
+            hand.writer.transport.abort()
+            assert made[0].most < 2_000_000
 
     run(story())
