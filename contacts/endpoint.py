@@ -55,7 +55,7 @@ class Wanted(msgspec.Struct, frozen=True):
         """Whether this event is for it; a line that is no event is for nobody."""
         try:
             event = _heads.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return False
         wanted = ((self.kinds, event.kind), (self.accounts, event.account), (self.streams, event.stream))
         return all(not names or name in names for names, name in wanted)

@@ -91,7 +91,7 @@ def entry_of(row: Row, batch: str = "") -> Entry:
     if packed is not None:
         try:
             facts = _decoder.decode(packed)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # a damaged remark must not let a suppressed address through
     return Entry(
         identity,

@@ -126,4 +126,7 @@ def seal(event: Event) -> bytes:
 
 def unseal(line: bytes) -> Event:
     """The event in `line`. Raises msgspec.DecodeError when the bytes are not an event."""
-    return _decoder.decode(line)
+    try:
+        return _decoder.decode(line)
+    except UnicodeDecodeError as error:  # msgspec does not count text that is no UTF-8 among its own errors
+        raise msgspec.DecodeError(str(error)) from error

@@ -84,7 +84,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = msgspec.json.decode(line, type=Request)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return {"ok": False, "error": f"not a request: {error}"}
         try:
             result = await self._console.call(request.call, request.arguments)

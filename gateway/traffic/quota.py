@@ -77,7 +77,7 @@ class Quota:
         """As `export` gave it, by this process or one before; the rates may have changed since."""
         try:
             times = _decoder.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             times = dict.fromkeys(self.buckets, math.inf)
         for what, limit in self.buckets.items():
             given, empty = times.get(what, -math.inf), now + limit.burst * limit.interval

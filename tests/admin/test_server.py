@@ -70,7 +70,7 @@ def test_only_what_changes_something_or_is_refused_is_told(tmp_path: Path) -> No
 
 def test_nonsense_and_bugs_are_answered_and_the_connection_goes_on(tmp_path: Path) -> None:
     async def talk(ask: Ask) -> None:
-        for line in (b"", b"{", b"[]", b'{"call": 1}', b"\xff\xfe", b'{"call": "x", "arguments": []}'):
+        for line in (b"", b"{", b"[]", b'{"call": 1}', b"\xff\xfe", b'{"call": "\xff"}', b'{"call": "x", "arguments": []}'):
             assert "not a request" in (await ask(line))["error"]
         assert "its log says why" in (await ask(b'{"call": "lanes.list"}'))["error"]
         assert (await ask(b'{"call": "queue.list"}'))["ok"]

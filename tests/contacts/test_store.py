@@ -65,7 +65,9 @@ def test_a_log_that_starts_again_is_read_from_its_start(tmp_path):
 
 def test_lines_that_are_no_events_are_counted_and_passed(tmp_path):
     store = store_in(tmp_path)
-    done = store.catch_up([(1, b'{"kind":"suppression_added"'), (2, b'\xff "suppression_'), *lines(addition("a"), first=3)])
+    done = store.catch_up(
+        [(1, b'{"kind":"suppression_added"'), (2, b'{"id":"\xff","kind":"suppression_added"}'), *lines(addition("a"), first=3)]
+    )
     assert (done.position, done.changed, done.damaged) == (3, 1, 2)
 
 

@@ -40,8 +40,8 @@ def test_times_are_rfc_3339_in_utc() -> None:
 
 
 def test_what_is_no_event_is_refused() -> None:
-    for line in (b"", b"{}", b"[]", b'{"id":"x","kind":"nonsense","at":0,"recipient":"a"}', b"\xff"):
-        with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
+    for line in (b"", b"{}", b"[]", b'{"id":"x","kind":"nonsense","at":0,"recipient":"a"}', b"\xff", b'{"id":"\xff"}'):
+        with pytest.raises(msgspec.DecodeError):
             unseal(line)
 
 

@@ -77,6 +77,7 @@ def test_no_window_ever_holds_more_than_burst_and_rate_allow(story: list[tuple[f
     [
         b"",
         b"\xff",
+        b"\x81\xa1\xff\xcb" + bytes(8),
         msgspec.msgpack.encode([1]),
         msgspec.msgpack.encode({"messages": math.inf}),
         msgspec.msgpack.encode({"messages": math.nan}),

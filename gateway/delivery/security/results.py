@@ -162,7 +162,7 @@ class Results:
         return msgspec.msgpack.encode(written)
 
     def restore(self, note: bytes) -> None:
-        """Figures of `export`. Raises msgspec.DecodeError, and changes nothing then."""
+        """Figures of `export`. Raises msgspec.DecodeError or UnicodeDecodeError, and changes nothing then."""
         found = msgspec.msgpack.decode(note, type=dict[str, list[Figures]])
         self._days = {day: {(one.domain, one.kind): one for one in figures} for day, figures in found.items()}
         self._count = sum(map(len, self._days.values()))
