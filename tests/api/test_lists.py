@@ -1,5 +1,6 @@
 """Lists as files over HTTP, beside a running gateway: whole or nothing, bounded, and nothing left behind by a client that goes away."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -34,7 +35,12 @@ def house(tmp_path_factory):
 
 
 def children(house) -> list[psutil.Process]:
-    return [one for one in psutil.Process(house.pid).children(recursive=True) if "contacts.hand" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(house.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended while it was looked at
+            if "contacts.hand" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def send(house, body: bytes, query: str = "format=csv", key: str = "admin") -> tuple[int, dict]:
