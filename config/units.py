@@ -165,6 +165,8 @@ def _none_word(value: object) -> object:
 
 
 def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no file has a NUL character in its name")
     folder = info.context.get("folder") if info.context else None
     return folder / expanded(path) if folder is not None else path
 

@@ -4,14 +4,15 @@ At least once with stable ids: the position reached is kept in the spool as a no
 after a crash the lines already in the file behind the position are recognised and not written again. Other readers (`add`) have a position
 of their own, and say when it is on disk (`reached`); an outbox row goes when every reader has passed it.
 
-Bad days: a file that cannot be written leaves the events in the outbox; the trouble is told once, tried again with growing pauses, and
-nothing else waits for it.
+Bad days: a file that cannot be written keeps its last whole line and leaves the events in the outbox; the trouble is told once, tried again
+with growing pauses, and nothing else waits for it.
 """
 
 import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from io import FileIO
 from pathlib import Path
 
 from config.settings import Events
@@ -38,15 +39,18 @@ class EventFile:
         self._lock = threading.Lock()
 
     def append(self, lines: list[bytes]) -> None:
-        """Add the lines that the file does not end with already, durably."""
+        """Add the lines that the file does not end with already, durably: all of them or, with OSError, none."""
         if not lines:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            with self._path.open("ab") as file:
-                file.write(b"\n".join(lines) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with self._path.open("ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    _write(file, b"\n".join(lines) + b"\n")
+                except OSError:
+                    file.truncate(size)  # a full disk takes a part: the next line must not stand behind half a one
+                    raise
                 size = file.tell()
             if size >= self._rotate_size:
                 self._rotate()
@@ -93,6 +97,14 @@ class EventFile:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    """All of it, to the disk."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
 
 
 def _began(path: Path) -> float:

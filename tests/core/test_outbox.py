@@ -1,10 +1,13 @@
 """The events file: every event once, whatever a crash left behind the position, and each counted when it is there."""
 
 import asyncio
+import resource
 from pathlib import Path
 
+import pytest
+
 from config.settings import Events
-from gateway.core.outbox import POSITION, Outbox
+from gateway.core.outbox import POSITION, EventFile, Outbox
 from mail.event import Event, EventKind, seal
 
 
@@ -65,6 +68,21 @@ def test_lines_that_a_crash_left_behind_the_position_are_not_written_again(tmp_p
     assert _publish(Disk(events, position=3), tmp_path) == 4
     whole = [line for line in file.read_bytes().splitlines() if line.endswith(b"}")]
     assert whole == events
+
+
+def test_a_disk_that_takes_half_a_line_spoils_no_line(tmp_path: Path) -> None:
+    file = EventFile(tmp_path / "events.ndjson", 1_000_000, 3)
+    file.append([b'{"first":1}'])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.append([b'{"second":2}', b'{"third":3}'])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "events.ndjson").read_bytes() == b'{"first":1}\n'
+    file.append([b'{"second":2}', b'{"third":3}'])
+    assert (tmp_path / "events.ndjson").read_bytes() == b'{"first":1}\n{"second":2}\n{"third":3}\n'
 
 
 def test_a_rotation_before_the_crash_repeats_nothing_either(tmp_path: Path) -> None:
