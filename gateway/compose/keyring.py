@@ -145,11 +145,15 @@ def _is_selector(selector: str) -> bool:
 
 def _read(file: Path) -> tuple[bytes, int]:
     """Contents and mode of a small regular file. Raises OSError, or ValueError when it is something else."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        status = os.fstat(opened.fileno())
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a file")
-        octets = opened.read(MAX_FILE + 1)
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            octets = opened.read(MAX_FILE + 1)
+    finally:
+        os.close(handle)
     if len(octets) > MAX_FILE:
         raise ValueError(f"over {MAX_FILE} octets")
     return octets, stat.S_IMODE(status.st_mode)

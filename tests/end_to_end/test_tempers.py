@@ -217,4 +217,4 @@ def test_no_connection_coroutine_or_deadline_is_left_when_all_mail_has_ended(pla
 
 def test_no_file_or_socket_is_left_when_the_gateway_has_stopped(played: Played) -> None:
     assert {name.partition(" ")[2] for name in played.files_after} - {name.partition(" ")[2] for name in played.files_before} == set()
-    assert len(played.files_after) == len(played.files_before)
+    assert len(played.files_after) <= len(played.files_before)  # what tests before this one left may be gone by now
