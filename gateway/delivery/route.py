@@ -100,7 +100,7 @@ class Router:
         self.reconfigure(settings)
 
     def reconfigure(self, settings: Settings) -> None:
-        """Route as `settings` says from now on. Routes by key stay; routes by domain are made anew."""
+        """Route as `settings` says from now on. Routes by key keep their hosts; routes by domain are made anew."""
         self._settings = settings
         self._providers = ProviderTable(settings.provider)
         self._own = addresses.own_addresses(settings)
@@ -108,6 +108,14 @@ class Router:
         self._six = any(source.address6 for source in settings.source)
         self._guard.reconfigure(settings.sending.tls, settings.dns.port)
         self._known.clear()
+        self._routes = {name: (self._as_configured(route, domain), domain, until) for name, (route, domain, until) in self._routes.items()}
+
+    def _as_configured(self, route: Route, domain: str) -> Route:
+        """`route` with the `tls` its provider wants now: what is queued must not leave by less. A static route has it in its key."""
+        if route.key.startswith("static:"):
+            return route
+        provider, _ = self._providers.of(domain, [(host.preference, host.name) for host in route.hosts])
+        return msgspec.structs.replace(route, tls=self._provider(provider).tls)
 
     @property
     def fullness(self) -> tuple[int, int]:

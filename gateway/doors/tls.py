@@ -2,9 +2,9 @@
 
 Promises: a connection that idles keeps no buffer of ours, and of OpenSSL its state alone, whatever it sent before (the loop's own TLS keeps
 256 KiB and more for each, decision 0027); octets that the loop read before the handshake count as its first; the protocol hears nothing
-before `begin` has returned; a client that does not take what we write is not read, so that what OpenSSL answers by itself (new keys, RFC 8446
-section 4.6.3) is bounded too. Only a port with TLS from the first octet may pass such octets: after STARTTLS, what came in the clear must
-never be taken for TLS (RFC 3207 section 6). The client cannot renegotiate.
+before `begin` has returned. Only a port with TLS from the first octet may pass such octets: after STARTTLS, what came in the clear must
+never be taken for TLS (RFC 3207 section 6). The client cannot renegotiate. Who does not take what we write is not read, so what OpenSSL
+answers by itself (new keys, RFC 8446 section 4.6.3) is bounded too.
 
 Bad days: a handshake that fails, stalls or ends is an OSError of `begin`; a broken record later cuts the connection. A peer that closes
 without close_notify has closed: SMTP knows by itself what is complete (RFC 5321 section 4.1.1.10), a message never ends by the end of TLS.

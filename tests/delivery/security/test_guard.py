@@ -13,6 +13,7 @@ from gateway.delivery.security.levels import Demand
 from sandbox.scenario import Name, PolicyHost, Scenario
 from tests.delivery.security.internet import SmallInternet, small_internet
 
+PROVIDER = {"name": "host", "mx": [".host.test"], "tls": "verified"}
 PIN, OTHER = "TLSA 3 1 1 " + "ab" * 32, "TLSA 3 1 1 " + "cd" * 32
 
 
@@ -219,5 +220,19 @@ def test_records_beyond_all_measure_are_cut_and_never_become_absent() -> None:
         found = (await stage.place.resolver.texts("_mta-sts.long.test")).answer
         assert isinstance(found, Records)
         assert [text[:19] for text in found.texts] == ["v=STSv1; id=1;xxxxx"]
+
+    play(story)
+
+
+def test_tls_that_a_provider_needs_since_a_reload_holds_for_routes_that_are_known() -> None:
+    async def story(stage: Stage) -> None:
+        known = [(await stage.route(domain)).key for domain in ("plain.test", "sts.test")]
+        tables = stage.settings.model_dump()
+        for changed, level in (
+            ({"default_provider": {"name": "other", "tls": "required"}}, "required"),
+            ({"provider": [PROVIDER]}, "verified"),
+        ):
+            stage.router.reconfigure(Settings.model_validate(tables | changed))
+            assert [route.tls.value for key in known if (route := stage.router.by_key(key)) is not None] == [level] * 2
 
     play(story)
