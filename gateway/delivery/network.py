@@ -163,6 +163,7 @@ def verifying_context(authorities: Path | None) -> ssl.SSLContext:
     """TLS settings that check certificate and name. Raises OSError (ssl.SSLError is one) when the file has no certificates."""
     context = ssl.create_default_context(cafile=None if authorities is None else str(authorities))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 8461 sections 3.3 and 4.1 want the name among the DNS-IDs
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # from Python 3.13 on, stricter than who runs a mail server can know
     return context
 

@@ -1,10 +1,18 @@
 """What connections share: signals, the sweeper, and what hosts taught us."""
 
 import asyncio
+import datetime
+import ssl
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from gateway.delivery.network import MOST_HOSTS, HostMemory, Signal, Sweeper
+from gateway.delivery.network import MOST_HOSTS, HostMemory, Signal, Sweeper, verifying_context
+from sandbox.certificate import Chain
 
 
 class Timed:
@@ -80,3 +88,33 @@ def test_hosts_are_remembered_for_their_time_and_within_a_bound() -> None:
         memory.note(f"h{number}")
     assert len(memory) == MOST_HOSTS
     assert not memory.holds("h0")
+
+
+def signed_by_itself(*alternative: str) -> Chain:
+    """A certificate whose common name is mx.example.com, with these DNS names."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.example.com")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    if alternative:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in alternative]), critical=False)
+    return Chain(builder.sign(key, hashes.SHA256()), key, [])
+
+
+@pytest.mark.parametrize(("alternative", "valid"), [(["mx.example.com"], True), (["*.example.com"], True), ([], False)])
+def test_a_certificate_is_for_the_names_among_its_alternatives_never_for_its_common_name(
+    alternative: list[str], valid: bool, tmp_path: Path
+) -> None:
+    chain = signed_by_itself(*alternative)
+    (tmp_path / "authorities.pem").write_bytes(chain.pem)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = verifying_context(tmp_path / "authorities.pem").wrap_bio(back, there, server_hostname="mx.example.com")
+    server = chain.context().wrap_bio(there, back, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    if valid:
+        client.do_handshake()
+    else:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            client.do_handshake()
