@@ -15,6 +15,8 @@ from mail.address import normalise_domain
 
 MAX_POLICY: Final = 65_536  # RFC 8461 section 3.3: "a limit on the size", 64 kilobytes as it suggests
 MOST_MX: Final = 100
+KEPT: Final = 4_096
+"""Octets of a policy's own lines that are kept for reports, about: policies are in memory by the ten thousand."""
 LONGEST_AGE: Final = 31_557_600.0  # RFC 8461 section 3.2
 
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
@@ -31,7 +33,8 @@ class Mode(enum.StrEnum):
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
-    """A policy file. `mx` are host names or `*.suffix`, in normal form; `max_age` in seconds; `lines` are the file's own, for reports."""
+    """A policy file. `mx` are host names or `*.suffix`, in normal form; `max_age` in seconds; `lines` are the file's own, for reports:
+    the first `KEPT` octets of them."""
 
     mode: Mode
     max_age: float
@@ -83,7 +86,19 @@ def read_policy(body: bytes) -> Policy | Invalid:
             hosts.append(value)
         else:
             fields.setdefault(name, value)
-    return _policy(fields, hosts, lines)
+    return _policy(fields, hosts, _kept(lines))
+
+
+def _kept(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of `lines`, as many as fit."""
+    kept: list[str] = []
+    room = KEPT
+    for line in lines:
+        room -= len(line.encode())
+        if room < 0:
+            break
+        kept.append(line)
+    return tuple(kept)
 
 
 def _policy(fields: dict[str, str], hosts: list[str], lines: tuple[str, ...]) -> Policy | Invalid:

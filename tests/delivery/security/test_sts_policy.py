@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.security.sts_policy import Invalid, Mode, Policy, names_host, policy_id, read_policy
+from gateway.delivery.security.sts_policy import KEPT, Invalid, Mode, Policy, names_host, policy_id, read_policy
 
 GOOD = b"version: STSv1\r\nmode: enforce\r\nmx: mx1.example.net\r\nmx: *.Mail.example.net\r\nmax_age: 604800\r\n"
 
@@ -57,6 +57,14 @@ def test_a_policy_is_read_with_crlf_and_lf() -> None:
 )
 def test_what_is_not_clearly_a_policy_is_none(body: bytes) -> None:
     assert isinstance(read_policy(body), Invalid)
+
+
+def test_of_a_policys_lines_the_first_are_kept_for_reports() -> None:
+    said = b"version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n"
+    policy = read_policy(said + b"".join(b"note: %01000d\n" % number for number in range(60)))
+    assert isinstance(policy, Policy)
+    assert policy.lines[:4] == tuple(said.decode().splitlines())
+    assert 3_000 < sum(map(len, policy.lines)) <= KEPT
 
 
 def test_max_age_has_a_ceiling_and_none_needs_no_host() -> None:
