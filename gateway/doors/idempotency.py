@@ -10,12 +10,14 @@ import re
 
 MOST_BODY = 65_536
 
-_MADE_ANEW = re.compile(rb"^--[^\r\n]*|boundary=[^\r\n;]*", re.MULTILINE)
+# Two expressions that begin with what is looked for: one with both looks at every octet, and takes five times as long.
+_DELIMITER = re.compile(rb"\n--[^\r\n]*")
+_BOUNDARY = re.compile(rb"boundary=[^\r\n;]*")
 
 
 def identified(account: str, key: bytes, content: bytes, body_at: int) -> tuple[bytes, int]:
     """What the core is told: 16 octets for the account's key, and the hash of the body."""
     name = account.encode()
     stands_for = hashlib.blake2b(len(name).to_bytes(4, "big") + name + key, digest_size=16).digest()
-    body = _MADE_ANEW.sub(b"", content[body_at : body_at + MOST_BODY])
+    body = _BOUNDARY.sub(b"", _DELIMITER.sub(b"\n", b"\n" + content[body_at : body_at + MOST_BODY]))
     return stands_for, int.from_bytes(hashlib.blake2b(body, digest_size=8).digest(), "big", signed=True)
