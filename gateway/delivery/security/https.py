@@ -21,6 +21,8 @@ from gateway.delivery.security.result import Result
 MAX_HEAD: Final = 16_384
 MOST_ADDRESSES: Final = 2
 DEAD_SECONDS: Final = 60.0
+PATIENCE: Final = 1.0
+"""Seconds without a connection that make an address dead. One whose time went for slow DNS was not tried, and others may share it."""
 CONCURRENT: Final = 50
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: .*)?")
@@ -96,6 +98,8 @@ class Https:
         return trouble
 
     async def _at(self, address: str, host: str, port: int, request: bytes, most: int) -> Response | HttpsTrouble:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             reader, writer = await asyncio.open_connection(address, port, ssl=self._context(), server_hostname=host, limit=MAX_HEAD)
         except ssl.SSLCertVerificationError as error:
@@ -105,7 +109,8 @@ class Https:
                 self._dead.note(address)
             return HttpsTrouble(Result.STS_FETCH, f"{host} [{address}]: {error.strerror if isinstance(error, OSError) else error}")
         except asyncio.CancelledError:
-            self._dead.note(address)  # it took no connection in all the time there was
+            if loop.time() - began >= PATIENCE:
+                self._dead.note(address)
             raise
         try:
             writer.write(request)

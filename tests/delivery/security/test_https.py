@@ -130,6 +130,19 @@ def test_an_address_that_takes_no_connection_is_left_alone_for_a_minute() -> Non
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(("seconds", "dead"), [(0.1, False), (1.2, True)])
+def test_an_address_is_not_dead_for_a_request_that_had_no_time_left_for_it(seconds: float, dead: bool) -> None:
+    async def play() -> None:
+        async with small_internet(PolicyHost(domain="a.test", policy=ENFORCE)) as place:
+            silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.10", 0)
+            async with silent:
+                first = await get(place, port=silent.sockets[0].getsockname()[1], seconds=seconds)
+            assert first == HttpsTrouble(Result.STS_FETCH, "mta-sts.a.test did not answer in time")
+            assert isinstance(await get(place), HttpsTrouble) is dead
+
+    asyncio.run(play())
+
+
 def test_what_is_posted_arrives() -> None:
     async def play() -> None:
         async with small_internet(PolicyHost(domain="a.test")) as place:
