@@ -1,4 +1,5 @@
-"""Pydantic's errors in the words of this project: what is wrong at a key, and what would be right. Pure; shows no value of a secret key."""
+"""Pydantic's errors in the words of this project: what is wrong at a key, and what would be right. Pure; shows no value of a secret key:
+one that its model keeps out of repr."""
 
 import difflib
 import typing
@@ -11,7 +12,6 @@ from config.model import Model
 from config.names import Path
 from config.settings import Settings
 
-_SECRET = frozenset({"password", "database", "secret"})
 _LONGEST = 60
 
 
@@ -24,15 +24,16 @@ def _one(item: dict[str, Any]) -> tuple[Path, str]:
     place: Path = item["loc"]
     kind: str = item["type"]
     key = str(place[-1]) if place else ""
+    secret = any(field is not None and not field.repr for field in map(_field, (place[:end] for end in range(1, len(place) + 1))))
     if kind == "extra_forbidden":
         return place, _unknown_key(key, model_at(place[:-1]))
     if kind == "missing":
         field = _field(place)
         return place, f"is required: {field.description}" if field is not None and field.description else "is required"
     if kind == "path_type":
-        return place, f"must be the name of a file or folder, a text{_shown(item['input'])}"
+        return place, f"must be the name of a file or folder, a text{'' if secret else _shown(item['input'])}"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    shown = "" if key in _SECRET or (kind == "value_error" and not isinstance(item["input"], str)) else _shown(item["input"])
+    shown = "" if secret or (kind == "value_error" and not isinstance(item["input"], str)) else _shown(item["input"])
     return place, f"{message}{shown}"
 
 

@@ -6,6 +6,7 @@ standard output as it is made; an import answers there with one JSON object when
 sender is gone is not taken for a whole one.
 """
 
+import contextlib
 import io
 import os
 import sys
@@ -74,7 +75,8 @@ class Framed(io.RawIOBase):
 
 def main() -> int:
     """Do what standard input says."""
-    os.nice(NICE)
+    with contextlib.suppress(OSError):
+        os.nice(NICE)  # the sandbox of a service (systemd's @resources) may forbid it, and it is no more than a courtesy
     try:
         wish = msgspec.json.decode(sys.stdin.buffer.readline(65_536), type=Wish)
         store = SuppressionStore(Path(wish.folder), Rules(Policy(), {}), time.time)

@@ -194,6 +194,13 @@ def test_a_name_of_a_wrong_shape_is_told_like_any_mistake(tmp_path: Path, table:
     assert _problems(tmp_path, f"[[{table}]]\nname = {name}\n")
 
 
+def test_a_key_of_the_api_in_the_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
+    for key in ('"mwk_hunter2"', '["mwk_hunter2"]', "{ mwk_hunter2 = 1 }"):
+        told = _problems(tmp_path, f'[[api_key]]\nname = "crm"\nhash = {key}\n')
+        assert told
+        assert "hunter2" not in "".join(told)
+
+
 def test_a_configuration_without_an_end_is_refused() -> None:
     with pytest.raises(ConfigError, match="is larger than"):
         load(Path("/dev/zero"), {})
