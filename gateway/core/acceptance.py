@@ -283,5 +283,5 @@ def flow_key(message: Message, stream: Stream, route: Route) -> FlowKey:
     """The flow of a delivery that any source of its stream's pool may carry."""
     key = route.key
     if stream.tls is not None or message.requiretls or message.tls_relaxed:
-        key = demanded(key, demand_of(stream.tls, message.requiretls, message.tls_relaxed, route.proven))
+        key = demanded(key, demand_of(stream.tls, message.requiretls, message.tls_relaxed, route.proven, route.doubted))
     return FlowKey(route.provider, key, stream.pool, message.account, stream.name, message.campaign, stream.priority)

@@ -64,6 +64,8 @@ class Route(msgspec.Struct, frozen=True, gc=False, tag="route"):
     """What the mail demands beside."""
     proven: bool = False
     """DNSSEC, MTA-STS or the operator says that these hosts serve the domain (RFC 8689 section 4.2.1)."""
+    doubted: bool = False
+    """Nobody could say whether MTA-STS does."""
 
 
 class Unroutable(msgspec.Struct, frozen=True, gc=False, tag="unroutable"):
@@ -130,7 +132,7 @@ class Router:
     def by_key(self, key: str) -> Route | None:
         """The last known route with `key`. When it is old, one refresh starts beside (on a running event loop)."""
         key, demand = undemanded(key)
-        found = self._routes.get(key) or self._routes.get(f"{key}+")
+        found = self._routes.get(key) or self._routes.get(f"{key}+") or self._routes.get(f"{key}?")
         if found is None:
             return None
         route, domain, until = found
@@ -177,7 +179,7 @@ class Router:
     def _keep(self, domain: str, routing: Routing, until: float) -> Routing:
         until = max(until, self._clock() + 1.0)
         if isinstance(routing, Route):
-            name = f"{routing.key}+" if routing.proven else routing.key
+            name = routing.key + ("+" if routing.proven else "?" if routing.doubted else "")
             before = self._routes.pop(name, None)
             if before is not None and before[0] == routing:
                 routing = before[0]
@@ -333,7 +335,8 @@ class Router:
         found = await self._guard.look(domain, names, mx_secure)
         security = found.security
         if security is None:
-            return (msgspec.structs.replace(route, proven=True) if mx_secure else route), until
+            doubted = found.doubted and not mx_secure
+            return msgspec.structs.replace(route, proven=mx_secure, doubted=doubted), min(until, found.until)
         hosts = tuple(msgspec.structs.replace(host, dane=found.dane.get(host.name)) for host in route.hosts)
         proven = mx_secure or security.mode is not Mode.NONE
         key = route.key + tag(security, names)

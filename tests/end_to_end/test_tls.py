@@ -120,6 +120,9 @@ CASES = {
     "requiretls-dane": Case(Ends(DELIVERED, "requiretls", "dane"), {**ALONE, **OFFERS, "tlsa": "key"}, signed=True, requiretls=True),
     "requiretls-signed-mx": Case(ASKED, {**GOOD, **OFFERS}, signed=True, requiretls=True),
     "requiretls-unsigned": Case(RETURNED, {**GOOD, **OFFERS}, requiretls=True),
+    "requiretls-sts-unreachable": Case(
+        Ends(DEFERRED, "requiretls", "failed", "tls-policy"), {**GOOD, **OFFERS}, sts("enforce", listening=False), requiretls=True
+    ),
     "requiretls-expired": Case(RETURNED, {**EXPIRED, **OFFERS}, sts("enforce"), requiretls=True),
     "requiretls-wrong-name": Case(RETURNED, {**WRONG, **OFFERS}, sts("testing"), requiretls=True),
     "requiretls-mismatched": Case(RETURNED, {**GOOD, **OFFERS}, sts("enforce", "mx.elsewhere.test"), requiretls=True),

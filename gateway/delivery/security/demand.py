@@ -37,11 +37,12 @@ def undemanded(key: str) -> tuple[str, Demand]:
     return (base, Demand(name)) if mark and name in list(Demand) else (key, Demand.NOTHING)
 
 
-def demand_of(stream_tls: str | None, requiretls: bool, relaxed: bool, proven: bool) -> Demand:
+def demand_of(stream_tls: str | None, requiretls: bool, relaxed: bool, proven: bool, doubted: bool = False) -> Demand:
     """What mail of a stream with `tls` demands. REQUIRETLS goes before `TLS-Required: No` (RFC 8689 section 3), and both before the
-    stream, which asks for less than the one and does not give in to the other. `proven`: the domain's MX hosts are authenticated."""
+    stream, which asks for less than the one and does not give in to the other. `proven`: the domain's MX hosts are authenticated;
+    `doubted`: that could not be found out."""
     if requiretls:
-        return Demand.REQUIRETLS if proven else Demand.UNPROVEN
+        return Demand.REQUIRETLS if proven else Demand.DOUBTED if doubted else Demand.UNPROVEN
     if stream_tls is not None:
         return Demand(stream_tls)
     return Demand.RELAXED if relaxed else Demand.NOTHING

@@ -20,11 +20,13 @@ from gateway.delivery.security.sts_policy import Mode, names_host
 
 
 class Guarded(msgspec.Struct, frozen=True, gc=False):
-    """`security` is None where nothing is published. `dane` by host; `until` (Unix seconds) the answers hold."""
+    """`security` is None where nothing is published. `dane` by host; `until` (Unix seconds) the answers hold. `doubted`: whether there is
+    an MTA-STS policy could not be found out."""
 
     security: Security | None
     dane: dict[str, Dane]
     until: float
+    doubted: bool = False
 
 
 FOREVER: Final = float("inf")
@@ -54,7 +56,8 @@ class Guard:
         policy = None if self._policies is None else await self._policies.of(domain)
         dane, until = await self._records(hosts) if mx_secure else ({}, FOREVER)
         if policy is None and not dane:
-            return Guarded(None, {}, until)
+            doubt = 0.0 if self._policies is None else self._policies.in_doubt(domain)
+            return Guarded(None, {}, min(until, doubt or FOREVER), doubt > 0)
         mode = Mode.NONE if policy is None else policy.mode
         named = () if policy is None else tuple(host for host in hosts if names_host(policy, host))
         return Guarded(Security(mode, named, bool(dane)), dane, until)

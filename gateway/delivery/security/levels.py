@@ -48,6 +48,8 @@ class Demand(enum.StrEnum):
     REQUIRETLS = "requiretls"
     UNPROVEN = "requiretls-unproven"
     """REQUIRETLS, to a domain whose MX hosts nobody authenticates: it cannot be sent."""
+    DOUBTED = "requiretls-doubted"
+    """REQUIRETLS, to a domain of which nobody could say that now: its MTA-STS policy could not be had."""
     RELAXED = "relaxed"
     """TLS-Required: No."""
 
@@ -99,7 +101,7 @@ def level(tls: RouteTls, demand: Demand) -> RouteTls:
 def ways(tls: RouteTls, demand: Demand, security: Security | None, host: str, dane: Dane | None) -> Ways | Shut:
     """How to talk to `host`. See the module."""
     tls = level(tls, demand)
-    if demand in (Demand.REQUIRETLS, Demand.UNPROVEN):
+    if demand in (Demand.REQUIRETLS, Demand.UNPROVEN, Demand.DOUBTED):
         return _requiretls(tls, demand, security, host, dane)
     if tls is RouteTls.NONE or demand is Demand.RELAXED or security is None:
         return _CONFIGURED[tls]
@@ -142,9 +144,9 @@ def _requiretls(tls: RouteTls, demand: Demand, security: Security | None, host: 
         return Shut("requiretls", f"TLS to {host} is switched off", Result.NO_STARTTLS, lasting=True)
     if dane is not None and dane.trouble:
         return Shut("requiretls", dane.trouble, Result.DNSSEC_INVALID)
-    if demand is Demand.UNPROVEN:
+    if demand is not Demand.REQUIRETLS:
         why = f"neither DNSSEC nor MTA-STS proves that {host} serves the domain"
-        return Shut("requiretls", why, Result.VALIDATION, lasting=True)
+        return Shut("requiretls", why, Result.VALIDATION, lasting=demand is Demand.UNPROVEN)
     if dane is not None and dane.records:
         return Ways((Way.DANE,), "requiretls")
     if security is not None and security.mode is not Mode.NONE and host not in security.named:

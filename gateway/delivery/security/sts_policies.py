@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from config.sending import Trust
-from gateway.delivery.resolver import Records, Resolver
+from gateway.delivery.resolver import Records, Resolver, Trouble
 from gateway.delivery.security.https import Https, HttpsTrouble, Response
 from gateway.delivery.security.result import Result
 from gateway.delivery.security.sts_policy import MAX_POLICY, Invalid, Mode, Policy, policy_id, read_policy
@@ -116,11 +116,18 @@ class StsPolicies:
         known = self._current(domain)
         return None if known is None else known.policy
 
+    def in_doubt(self, domain: str) -> float:
+        """Until when (Unix seconds) nobody knows whether `domain` has a policy: record or policy could not be had. 0: it is known."""
+        until = self._failed.get(domain, 0.0)
+        return until if until > self._clock() and self._current(domain) is None else 0.0
+
     async def of(self, domain: str) -> Policy | None:
         """The policy of `domain` (normal form), after asking whether there is a new one. None: it has none."""
         if not self._trust.mta_sts:
             return None
         answer = (await self._resolver.texts(f"_mta-sts.{domain}")).answer
+        if isinstance(answer, Trouble):
+            self._hesitate(domain)
         announced = policy_id(answer.texts) if isinstance(answer, Records) else None
         known = self._current(domain)
         if announced is not None and (known is None or known.id != announced):
@@ -179,10 +186,7 @@ class StsPolicies:
         )
         read = _policy_in(answer)
         if isinstance(read, HttpsTrouble):
-            self._failed.pop(domain, None)
-            self._failed[domain] = self._clock() + RETRY_SECONDS
-            while len(self._failed) > trust.policies:
-                del self._failed[next(iter(self._failed))]
+            self._hesitate(domain)
             self._observe.fetched(domain, read.result.value, read.why)
             return None
         self._observe.fetched(domain, "ok", "")
@@ -195,6 +199,13 @@ class StsPolicies:
         while len(self._known) > trust.policies:
             self._forget(min(self._known.values(), key=lambda known: known.used).domain)
         return known
+
+    def _hesitate(self, domain: str) -> None:
+        """Whether `domain` has a policy could not be found out."""
+        self._failed.pop(domain, None)
+        self._failed[domain] = self._clock() + RETRY_SECONDS
+        while len(self._failed) > self._trust.policies:
+            del self._failed[next(iter(self._failed))]
 
     def _forget(self, domain: str) -> None:
         if self._known.pop(domain, None) is not None:

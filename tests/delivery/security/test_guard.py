@@ -236,3 +236,21 @@ def test_tls_that_a_provider_needs_since_a_reload_holds_for_routes_that_are_know
             assert [route.tls.value for key in known if (route := stage.router.by_key(key)) is not None] == [level] * 2
 
     play(story)
+
+
+@pytest.mark.parametrize("name", ["mta-sts.late.test", "_mta-sts.late.test"])
+def test_a_policy_that_cannot_be_had_leaves_doubt_for_five_minutes_and_not_for_the_time_of_the_mx(name: str) -> None:
+    async def story(stage: Stage) -> None:
+        stage.place.say(Name(name="late.test", records=HOSTS))
+        stage.place.publish(policy("late.test"))
+        stage.place.say(Name(name=name, trouble="servfail"))
+        route = await stage.route("late.test")
+        assert (route.key, route.proven, route.doubted) == (PLAIN, False, True)
+        assert stage.router.by_key(PLAIN) == route
+        assert not (await stage.route("plain.test")).doubted
+        stage.place.publish(policy("late.test"))
+        stage.place.now += 301.0
+        route = await stage.route("late.test")
+        assert (route.key, route.proven, route.doubted) == (f"{PLAIN};sts", True, False)
+
+    play(story)

@@ -59,6 +59,7 @@ SHUT = [
     (FREE, REQUIRETLS, OTHERS, None, Result.VALIDATION, True),
     (FREE, REQUIRETLS, TRIED, None, Result.VALIDATION, True),
     (FREE, Demand.UNPROVEN, None, None, Result.VALIDATION, True),
+    (FREE, Demand.DOUBTED, None, None, Result.VALIDATION, False),
     (NONE, REQUIRETLS, SIGNED, PINNED, Result.NO_STARTTLS, True),
 ]
 
@@ -113,6 +114,8 @@ def test_demands_come_and_go_in_the_name() -> None:
 def test_requiretls_goes_before_the_header_field_and_both_before_nothing() -> None:
     assert demand_of(None, True, True, True) is REQUIRETLS
     assert demand_of("verified", True, False, False) is Demand.UNPROVEN
+    assert demand_of(None, True, False, False, True) is Demand.DOUBTED
+    assert demand_of(None, True, False, True, True) is REQUIRETLS
     assert demand_of(None, False, True, False) is RELAXED
     assert demand_of("required", False, True, False) is Demand.REQUIRED
     assert demand_of(None, False, False, True) is NOTHING
