@@ -67,6 +67,8 @@ class UnroutedDeliveries:
         self._on_bug = on_bug
         self._waiting: dict[str, dict[int, Held]] = {}
         self._count = 0
+        self._ended: set[int] = set()
+        """Routed or refused, and not yet on disk as such: a look must not take them again."""
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._look_at = math.inf
         """When deliveries on disk that are not in a list should be looked at; inf when there are none."""
@@ -134,7 +136,7 @@ class UnroutedDeliveries:
             for queued in page:
                 if queued.due > now and not_before(queued.message) <= now:
                     self._look_at = min(self._look_at, queued.due)
-                else:
+                elif queued.id not in self._ended:
                     self._add(held_from(queued))
             if page:
                 self._seen = page[-1].id
@@ -180,17 +182,21 @@ class UnroutedDeliveries:
                 self._routed(held, routing)
             else:
                 self._refused(held, BUG if routing is None else routing.outcome, now)
-        if taken and isinstance(routing, Route):
-            # What was routed is due; the look comes after the commit that the routing is part of.
-            self._committer.flush().add_done_callback(self._look_for_routed)
+        if taken:
+            ended = set(taken)
+            self._ended |= ended
+            self._committer.flush().add_done_callback(lambda done: self._on_disk(ended, isinstance(routing, Route), done))
 
     def _routed(self, held: Held, route: Route) -> None:
         stream = self._windows.streams.get(held.message.stream)
         self._committer.routed(Routed(held.id, self._flows.number(flow_key(held.message, stream, route))))
 
-    def _look_for_routed(self, done: asyncio.Future[None]) -> None:
+    def _on_disk(self, ended: set[int], routed: bool, done: asyncio.Future[None]) -> None:
+        """What became of them is on disk, or storage is broken. What was routed is due now."""
         if done.exception() is None:
-            self._windows.look()
+            self._ended -= ended
+            if routed:
+                self._windows.look()
 
     def _refused(self, held: Held, outcome: Outcome, now: float) -> None:
         if not_before(held.message) > now:  # it is asked again when its time has come

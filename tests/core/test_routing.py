@@ -1,8 +1,10 @@
 """Deliveries without a route: asked once a domain, deferred or failed with their events, and found again."""
 
+import asyncio
 from pathlib import Path
 
 from gateway.delivery.route import Routing
+from gateway.spool.port import Transaction, Written
 from mail.event import EventKind
 from mail.outcome import Category, Deferred, Failed, Fault, Phase, Verdict
 from mail.reply import Reply
@@ -59,6 +61,34 @@ def test_a_name_server_in_trouble_defers_by_the_schedule_and_each_time_is_told(t
         assert kinds[-1] is EventKind.DELIVERED
         assert set(kinds[1:-1]) == {EventKind.DEFERRED}
         assert [event.attempt for event in stage.events()] == list(range(len(kinds)))
+
+    play(scene)
+
+
+def test_a_refusal_that_is_not_yet_on_disk_is_not_given_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(tmp_path) as stage:
+            stage.routes.slow = True
+            stage.routes.told["lost.test"] = unroutable(Deferred(NO_ANSWER))
+            write, gate = stage.writer.write, asyncio.Event()
+
+            async def slow(transaction: Transaction) -> Written:
+                if transaction.changes:
+                    await gate.wait()
+                return await write(transaction)
+
+            stage.core.committer._writer.write = slow  # type: ignore[method-assign]
+            await stage.send("a@lost.test")
+            await stage.until(lambda: stage.core.committer.unsettled == 1)
+            for _ in range(20):
+                stage.core.unrouted.look_again()
+                await asyncio.sleep(0)
+            unsettled = stage.core.committer.unsettled
+            gate.set()
+            assert unsettled == 1
+            await stage.core.committer.flush()
+            assert [queued.attempts for queued in stage.queued()] == [1]
+        assert [event.kind for event in stage.events()] == [EventKind.ACCEPTED, EventKind.DEFERRED]
 
     play(scene)
 
