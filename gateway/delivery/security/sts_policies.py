@@ -158,7 +158,8 @@ class StsPolicies:
             for known in self._known.values()
             if known.fetched < now - min(REFRESH_SECONDS, known.policy.max_age / 2) and known.used > now - UNUSED_SECONDS
         ]
-        for known in sorted(old, key=lambda known: known.fetched)[:REFRESHED_AT_ONCE]:
+        # Whose host failed the last time comes last: ten dead hosts must not keep all others from being asked.
+        for known in sorted(old, key=lambda known: (self._failed.get(known.domain, 0.0), known.fetched))[:REFRESHED_AT_ONCE]:
             await self._fetch_once(known.domain, known.id)
 
     async def close(self) -> None:

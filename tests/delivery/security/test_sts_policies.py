@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.delivery.security.sts_policies import REFRESH_SECONDS, RETRY_SECONDS
+from gateway.delivery.security.sts_policies import REFRESH_SECONDS, REFRESHED_AT_ONCE, RETRY_SECONDS
 from gateway.delivery.security.sts_policy import Mode, Policy
 from sandbox.scenario import PolicyHost
 from tests.delivery.security.internet import ENFORCE, SmallInternet, small_internet
@@ -159,6 +159,23 @@ def test_a_refresh_that_fails_changes_nothing() -> None:
         assert mode(await place.policies.of("a.test")) is Mode.ENFORCE
 
     play(story, GOOD)
+
+
+def test_dead_hosts_do_not_keep_others_from_being_refreshed() -> None:
+    dead = [PolicyHost(domain=f"d{number}.test", policy=MONTH) for number in range(REFRESHED_AT_ONCE)]
+
+    async def story(place: SmallInternet) -> None:
+        for host in (*dead, GOOD):
+            await place.policies.of(host.domain)
+            place.now += 1
+        for host in dead:
+            place.publish(host.model_copy(update={"trouble": "missing"}))
+        place.now += REFRESH_SECONDS
+        for _ in range(2):
+            await place.policies.tend()
+        assert [place.server.asked[host.domain] for host in (*dead, GOOD)] == [2] * (len(dead) + 1)
+
+    play(story, *dead, PolicyHost(domain="a.test", policy=MONTH))
 
 
 def test_memory_is_bounded_and_the_longest_unused_goes_first() -> None:
