@@ -22,7 +22,7 @@ from gateway.delivery.resolver import Resolver
 from gateway.delivery.route import Route
 from gateway.delivery.security.https import Https
 from gateway.delivery.security.report import Sender
-from gateway.delivery.security.results import KINDS, Described, Results
+from gateway.delivery.security.results import KINDS, NO_SOURCE, Described, Results, Source
 from gateway.delivery.security.sts_policies import StsPolicies
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
@@ -78,7 +78,7 @@ class TrustedTls:
         self._trust = settings.sending.tls
         self._allow_private = settings.dns.allow_private
         self._own = addresses.own_addresses(settings)
-        self._sources = {source.name: source.address or "" for source in settings.source}
+        self._sources = {source.name: Source(source.address or "", source.address6 or "") for source in settings.source}
         self._network.trust(settings.sending.tls.authorities)
 
     def _wishes(self) -> Wishes:
@@ -116,7 +116,7 @@ class TrustedTls:
         if security is None or security.policy not in KINDS:
             return
         session = float(facts.connection) or -facts.started
-        source = self._sources.get(facts.lane.source, "")
+        source = self._sources.get(facts.lane.source, NO_SOURCE)
         self.results.session(
             domain, security, session, source, lambda: self._described(domain, KINDS[security.policy], facts.route), self._clock()
         )

@@ -26,6 +26,16 @@ KINDS: Final = {"dane": "tlsa", "dane-unusable": "tlsa", "mta-sts": "sts", "mta-
 _VERIFIED: Final = frozenset({"dane", "certificate"})
 
 
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """The addresses of a sending source, "" where the system chooses or there is none."""
+
+    four: str = ""
+    six: str = ""
+
+
+NO_SOURCE: Final = Source()
+
+
 class Failures(msgspec.Struct, gc=False):
     """Failures of one kind."""
 
@@ -80,7 +90,7 @@ class Results:
     def __len__(self) -> int:
         return self._count
 
-    def session(self, domain: str, facts: TlsFacts, session: float, source: str, describe: Callable[[], Described], now: float) -> None:
+    def session(self, domain: str, facts: TlsFacts, session: float, source: Source, describe: Callable[[], Described], now: float) -> None:
         """A delivery to `domain` was tried over a connection of which `facts` tell. `session` is a number of the connection's own;
         `describe` is asked for the policy where it is a new one."""
         kind = KINDS.get(facts.policy)
@@ -101,16 +111,17 @@ class Results:
         figures = self._figures(domain, "sts", now)
         if figures is not None:
             self.changed = True
-            self._fail(figures, failure, "")
+            self._fail(figures, failure, NO_SOURCE)
 
-    def _fail(self, figures: Figures, failure: TlsFailure, source: str) -> None:
+    def _fail(self, figures: Figures, failure: TlsFailure, source: Source) -> None:
         figures.failed += 1
+        origin = source.six if ":" in failure.address else source.four
         for known in figures.failures:
-            if (known.result, known.source, known.host, known.address) == (failure.result, source, failure.host, failure.address):
+            if (known.result, known.source, known.host, known.address) == (failure.result, origin, failure.host, failure.address):
                 known.count += 1
                 return
         if len(figures.failures) < MOST_FAILURES:
-            figures.failures.append(Failures(failure.result, source, failure.host, failure.address, failure.why[:200], 1))
+            figures.failures.append(Failures(failure.result, origin, failure.host, failure.address, failure.why[:200], 1))
 
     def _figures(self, domain: str, kind: str, now: float) -> Figures | None:
         day = self._days.setdefault(day_of(now), {})

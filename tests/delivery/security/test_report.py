@@ -10,12 +10,13 @@ import pytest
 
 from gateway.calls import TlsFacts, TlsFailure
 from gateway.delivery.security.report import Sender, mail_address, message, places, report, web_place
-from gateway.delivery.security.results import MOST_FAILURES, MOST_POLICIES, Described, Results, day_of
+from gateway.delivery.security.results import MOST_FAILURES, MOST_POLICIES, NO_SOURCE, Described, Results, Source, day_of
 from mail.address import address_of
 
 NOON = 1_795_867_200.0  # 2026-11-28, 12:00 UTC
 DAY = 86_400.0
 SENDER = Sender("gateway.test", "tls-reports@gateway.test", "postmaster@gateway.test")
+HERE = Source("192.0.2.9", "2001:db8::9")
 GOOD = TlsFacts("mta-sts", "certificate")
 EXPIRED = TlsFailure("certificate-expired", "mx1.b.test", "192.0.2.1", "certificate has expired")
 BAD = TlsFacts("mta-sts", "failed", (EXPIRED,))
@@ -30,30 +31,39 @@ def figures_of(results: Results, domain: str = "b.test", now: float = NOON) -> A
 def test_a_session_counts_once_for_each_domain_and_a_failure_for_each_host() -> None:
     results = Results()
     for domain in ("b.test", "b.test", "c.test"):
-        results.session(domain, GOOD, 1.0, "192.0.2.9", lambda: LINES, NOON)
-    results.session("b.test", SECOND, 2.0, "192.0.2.9", lambda: LINES, NOON)
-    results.session("b.test", BAD, 3.0, "192.0.2.9", lambda: LINES, NOON)
+        results.session(domain, GOOD, 1.0, HERE, lambda: LINES, NOON)
+    results.session("b.test", SECOND, 2.0, HERE, lambda: LINES, NOON)
+    results.session("b.test", BAD, 3.0, HERE, lambda: LINES, NOON)
     (of_b,) = figures_of(results)
     assert (of_b.successes, of_b.failed, [one.count for one in of_b.failures]) == (2, 2, [2])
     assert figures_of(results, "c.test")[0].successes == 1
 
 
+def test_a_failure_names_the_address_of_the_family_it_was_met_by() -> None:
+    results = Results()
+    for number, address in enumerate(("192.0.2.1", "2001:db8::1", "")):
+        failure = TlsFailure("certificate-expired", "mx1.b.test", address, "certificate has expired")
+        results.session("b.test", TlsFacts("mta-sts", "failed", (failure,)), float(number), HERE, lambda: LINES, NOON)
+    (figures,) = figures_of(results)
+    assert [failure.source for failure in figures.failures] == ["192.0.2.9", "2001:db8::9", "192.0.2.9"]
+
+
 def test_what_was_not_asked_by_the_domain_is_not_counted() -> None:
     results = Results()
     for policy in ("required", "verified", "requiretls"):
-        results.session("b.test", TlsFacts(policy, "encrypted"), 1.0, "", Described, NOON)
+        results.session("b.test", TlsFacts(policy, "encrypted"), 1.0, NO_SOURCE, Described, NOON)
     assert len(results) == 0
 
 
 def test_figures_survive_as_bytes_and_days_end() -> None:
     results = Results()
-    results.session("b.test", BAD, 1.0, "", lambda: LINES, NOON)
+    results.session("b.test", BAD, 1.0, NO_SOURCE, lambda: LINES, NOON)
     restored = Results()
     restored.restore(results.export())
     assert restored.finished(NOON) == []
     assert restored.finished(NOON + DAY) == ["2026-11-28"]
     assert restored.domains("2026-11-28") == ["b.test"]
-    restored.session("b.test", BAD, 1.0, "", lambda: LINES, NOON)  # another session: numbers begin anew with the process
+    restored.session("b.test", BAD, 1.0, NO_SOURCE, lambda: LINES, NOON)  # another session: numbers begin anew with the process
     (figures,) = restored.take("2026-11-28", "b.test")
     assert (figures.failed, figures.lines) == (2, LINES.lines)
     assert (len(restored), restored.finished(NOON + DAY)) == (0, [])
@@ -62,11 +72,11 @@ def test_figures_survive_as_bytes_and_days_end() -> None:
 def test_figures_are_bounded() -> None:
     results = Results()
     for number in range(MOST_POLICIES + 10):
-        results.session(f"d{number}.test", GOOD, 1.0, "", Described, NOON)
+        results.session(f"d{number}.test", GOOD, 1.0, NO_SOURCE, Described, NOON)
     assert (len(results), results.dropped) == (MOST_POLICIES, 10)
     for number in range(MOST_FAILURES + 5):
         failure = TlsFailure("validation-failure", f"mx{number}.test", "", "")
-        results.session("d1.test", TlsFacts("mta-sts", "failed", (failure,)), 2.0 + number, "", Described, NOON)
+        results.session("d1.test", TlsFacts("mta-sts", "failed", (failure,)), 2.0 + number, NO_SOURCE, Described, NOON)
     (figures,) = figures_of(results, "d1.test")
     assert (len(figures.failures), figures.failed) == (MOST_FAILURES, MOST_FAILURES + 5)
     for day in range(1, 6):
@@ -105,7 +115,7 @@ def test_addresses_of_places() -> None:
 
 def test_a_report_says_what_the_standard_wants() -> None:
     results = Results()
-    results.session("b.test", SECOND, 1.0, "192.0.2.9", lambda: LINES, NOON)
+    results.session("b.test", SECOND, 1.0, HERE, lambda: LINES, NOON)
     made = report(SENDER, "b.test", "2026-11-28", figures_of(results))
     assert json.loads(gzip.decompress(made.content)) == {
         "organization-name": "gateway.test",
@@ -138,7 +148,7 @@ def test_a_report_says_what_the_standard_wants() -> None:
 
 def test_the_message_carries_it() -> None:
     results = Results()
-    results.session("b.test", GOOD, 1.0, "", lambda: LINES, NOON)
+    results.session("b.test", GOOD, 1.0, NO_SOURCE, lambda: LINES, NOON)
     made = report(SENDER, "b.test", "2026-11-28", figures_of(results))
     recipient = address_of("reports@b.test")
     assert recipient is not None
