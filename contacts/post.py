@@ -17,12 +17,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-HEAD = 16_384
-"""Octets of an answer's header, at most."""
+from mail.http import Exchange, NotHttp
+
 REST = 65_536
 MOST_ADDRESSES = 4
-INTERIM = 3
-"""Answers 1xx before the real one, at most."""
 LONGEST_DELAY = 3600.0
 
 
@@ -64,7 +62,9 @@ async def post(target: Target, headers: Mapping[str, str], body: bytes, names: E
         return Unreached(f"no answer within {target.timeout:g} s")
     except ssl.SSLCertVerificationError as error:
         return Unreached(f"certificate: {error.verify_message}")
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+    except NotHttp as wrong:
+        return Unreached(str(wrong))
+    except (OSError, ValueError) as error:
         return Unreached(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"[:300])
 
 
@@ -79,13 +79,13 @@ async def _post(target: Target, headers: Mapping[str, str], body: bytes, names: 
     if not allowed:
         return Unreached(f"{host} leads to a private address, which allow_private does not allow")
     tls = target.tls if parts.scheme == "https" else None
+    path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    exchange = Exchange("POST", parts.netloc, path, headers, body, REST)
     reader, writer = await _connected(allowed, port, tls, host)
     try:
-        writer.write(_head(parts.path, parts.query, parts.netloc, headers, len(body)) + body)
+        writer.write(exchange.request)
         await writer.drain()
-        answered, length = await _answer(reader)
-        await _read_rest(reader, length)
-        return answered
+        return await _answer(reader, exchange)
     finally:
         writer.transport.abort()
 
@@ -96,10 +96,10 @@ async def _connected(
     """To the first address that takes the connection. Raises OSError of the last."""
     for address in addresses[:-1]:
         try:
-            return await asyncio.open_connection(address, port, ssl=tls, server_hostname=host if tls else None, limit=HEAD)
+            return await asyncio.open_connection(address, port, ssl=tls, server_hostname=host if tls else None)
         except OSError:
             continue
-    return await asyncio.open_connection(addresses[-1], port, ssl=tls, server_hostname=host if tls else None, limit=HEAD)
+    return await asyncio.open_connection(addresses[-1], port, ssl=tls, server_hostname=host if tls else None)
 
 
 def is_public(address: str) -> bool:
@@ -115,42 +115,20 @@ def is_public(address: str) -> bool:
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 section 2.1
 
 
-def _head(path: str, query: str, host: str, headers: Mapping[str, str], length: int) -> bytes:
-    lines = [f"POST {path or '/'}{'?' + query if query else ''} HTTP/1.1", f"host: {host}", "user-agent: mailwright"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"content-length: {length}", "connection: close", "", ""]
-    return "\r\n".join(lines).encode("ascii")
-
-
-async def _answer(reader: asyncio.StreamReader) -> tuple[Answered | Unreached, int]:
-    """The answer, and how many octets follow, `REST` when it does not say."""
-    for _ in range(INTERIM + 1):
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        version, _, rest = lines[0].partition(" ")
-        status = rest[:3]
-        if not version.startswith("HTTP/1.") or not (len(status) == 3 and status.isascii() and status.isdigit()):
-            return Unreached("the answer is not HTTP/1.1"), 0
-        if status[0] != "1":
-            length = 0 if status in ("204", "304") else _number(lines, "content-length", REST)
-            return Answered(int(status), min(_number(lines, "retry-after", 0), LONGEST_DELAY)), length
-    return Unreached("too many interim answers"), 0
-
-
-def _number(lines: list[str], field: str, otherwise: int) -> int:
-    """The value of a header field that is a number; a Retry-After (RFC 9110 section 10.2.3) that is a date is passed over."""
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        if name.lower() == field and value.strip().isascii() and value.strip().isdigit():
-            return int(value.strip()[:9])
-    return otherwise
-
-
-async def _read_rest(reader: asyncio.StreamReader, length: int) -> None:
-    """A little of it, so that an ordinary receiver sees no reset."""
-    left = min(length, REST)
+async def _answer(reader: asyncio.StreamReader, exchange: Exchange) -> Answered:
+    """The answer, and a little of what follows its header, so that an ordinary receiver sees no reset. Raises NotHttp, OSError."""
     try:
+        while not exchange.status:
+            exchange.receive(await reader.read(REST))
         async with asyncio.timeout(1.0):
-            while left > 0 and (piece := await reader.read(left)):
-                left -= len(piece)
-    except (OSError, TimeoutError):
-        pass
+            while not exchange.whole:
+                exchange.receive(await reader.read(REST))
+    except (NotHttp, OSError):  # TimeoutError is one
+        if not exchange.status:
+            raise
+    return Answered(exchange.status, _seconds(exchange.fields.get("retry-after", "")))
+
+
+def _seconds(text: str) -> float:
+    """A Retry-After (RFC 9110 section 10.2.3), 0 for one that is a date."""
+    return min(float(text[:9]), LONGEST_DELAY) if text.isascii() and text.isdigit() else 0.0
