@@ -1,12 +1,14 @@
 """TLS that can be trusted, put together: MTA-STS policies, the figures of TLS reports, and their notes in the spool.
 
 The composition root gives it resolver and network and asks it for the policies that the router needs; once every few seconds `tend`
-refreshes policies, writes figures that changed, and has finished days reported. What becomes of policies is told to metrics and log here.
+refreshes policies and writes figures that changed, and `report` has finished days reported. What becomes of policies is told to metrics and
+log here.
 
 Bad days: a note that cannot be read is told and begins anew; figures of the last minute may be lost with the process, policies may not.
 """
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable
 
@@ -72,7 +74,7 @@ class TrustedTls:
         """The route with this key: the router's, once there is one."""
         self._reports: TlsReports | None = None
         self._written = self._tended = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _take(self, settings: Settings) -> None:
         self._trust = settings.sending.tls
@@ -141,23 +143,31 @@ class TrustedTls:
     ) -> None:
         """Tend from now on, until the spool is `broken` or this is closed. Reports leave as messages that `accept` takes."""
         self._reports = TlsReports(self.results, self._resolver, self.https, accept, self._wishes, chance, self._reported)
-        self._task = asyncio.get_running_loop().create_task(duty(self._run, broken, lambda error: log.bug("tls", error)), name="tls")
+        loop = asyncio.get_running_loop()
+        # Apart, because a place of reports that hangs must not keep policies from being refreshed.
+        self._tasks = [
+            loop.create_task(duty(functools.partial(self._again, work), broken, lambda error: log.bug("tls", error)), name=name)
+            for name, work in (("tls", self.tend), ("tls-reports", self.report))
+        ]
 
-    async def _run(self) -> None:
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(LOOKED_EVERY)
-            await self.tend()
+            await work()
 
     async def tend(self) -> None:
-        """Small duties, each when it is due."""
+        """Refresh policies and write figures, each when it is due."""
         now = self._clock()
         if now >= self._tended + TENDED_EVERY:
             self._tended = now
             await self.policies.tend()
-        if self._reports is not None:
-            await self._reports.tend(now)
         if self.results.changed and now >= self._written + WRITTEN_EVERY:
             self.write()
+
+    async def report(self) -> None:
+        """Send some of the reports that are due."""
+        if self._reports is not None:
+            await self._reports.tend(self._clock())
 
     def write(self) -> None:
         """Figures that changed go into their note."""
@@ -167,7 +177,7 @@ class TrustedTls:
 
     async def close(self) -> None:
         """Stop tending and fetching."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.policies.close()

@@ -97,12 +97,12 @@ def test_the_day_after_each_domain_gets_its_figures_by_signed_mail(tmp_path: Pat
                     content, sender="news@shop.test", recipients=[f"u@{domain}"], hostname=host, port=port, start_tls=False
                 )
             await until(lambda: len(sandbox.messages()) == 2 and len(gateway.tls.results) == 2)
-            await gateway.tls.tend()
+            await gateway.tls.report()
             assert sandbox.messages("reports") == []
             behind = 0.0
-            await gateway.tls.tend()
+            await gateway.tls.report()
             await until(lambda: len(sandbox.messages("reports")) == 2)
-            await gateway.tls.tend()
+            await gateway.tls.report()
             assert len(gateway.tls.results) == 0
             assert await gateway.stop(grace=5.0)
             check(sandbox, tmp_path)
