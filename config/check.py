@@ -80,6 +80,8 @@ def _publishing(settings: Settings) -> Iterator[str]:
         place = f"{parts.path.strip('/') or 'database'} on {parts.hostname or 'a local socket'}"
         own = sum(map(len, settings.contacts.statements.values()))
         yield f"contacts       PostgreSQL {place}, {own} statements of yours"
+    if settings.contacts.embedded:
+        yield "contacts       embedded event log, events.db in the data folder"
     for hook in settings.webhook:
         what = ", ".join(hook.events) or "all events"
         yield f"webhook        {hook.name}: {what} to {urlsplit(hook.url).hostname}"

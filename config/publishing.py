@@ -1,4 +1,4 @@
-"""Settings of the road back: the contact database in PostgreSQL, the customer's own statements, and webhook endpoints.
+"""Settings of the road back: contact database in PostgreSQL or embedded event log, the customer's own statements, webhook endpoints.
 
 What is wrong with a statement (a kind or field that no event has) or a secret (not `whsec_` and base64) is found when the file is read.
 Secrets are in no message and no repr. Nothing is reached here: `mailwright check` asks whether the database answers.
@@ -32,6 +32,10 @@ class Contacts(Model):
         description='PostgreSQL, such as `postgresql://mailwright@db.example/crm`; with a password in it, `"${NAME}"` or `database_file`.',
     )
     database_file: ExistingFile | None = Field(None, description="File that holds the same.")
+    embedded: bool = Field(
+        False,
+        description="Without PostgreSQL: keep events in `events.db` in the data folder, for those who pull (`GET /v1/events`).",
+    )
     batch: int = Field(200, ge=1, le=5000, description="Events in one transaction.")
     statements: dict[str, list[str]] = Field(
         default={},
@@ -65,6 +69,12 @@ class Contacts(Model):
     def _statements_have_a_database(self) -> Self:
         if self.statements and self.database is None:
             raise ValueError("statements need a database")
+        return self
+
+    @model_validator(mode="after")
+    def _one_event_log(self) -> Self:
+        if self.embedded and self.database is not None:
+            raise ValueError("embedded is the event log of a gateway without a database: set one of the two")
         return self
 
 

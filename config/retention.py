@@ -13,7 +13,7 @@ class Retention(Model):
     """How long data is kept. The sent ledger is kept for `gateway.return_window`; bodies go when the last delivery of a message ends."""
 
     event_files: Duration = Field(30 * DAY, ge=DAY, description="Event files on this machine; the one being written is rotated each day.")
-    events: Duration = Field(395 * DAY, ge=DAY, description="Events in the contact database: 13 months.")
+    events: Duration = Field(395 * DAY, ge=DAY, description="Events in the contact database, or in the embedded event log: 13 months.")
     event_kinds: dict[EventKind, Duration] = Field(
         default={}, description='The same for single kinds, such as `{ accepted = "30d", deferred = "7d" }`.'
     )

@@ -11,8 +11,9 @@ import msgspec
 
 from contacts.address import HASHED, hash_of
 from contacts.connected import Connected
+from mail.event import PERSONAL
 
-_PERSONAL = "{recipient,sender,message_id,diagnostic,contact,engagement,tags,metadata}"
+_PERSONAL = "{" + ",".join(PERSONAL) + "}"
 _EVENTS = "SELECT position, body FROM mailwright.event WHERE recipient = $1 ORDER BY position"
 _SUPPRESSIONS = "SELECT to_jsonb(s) - 'changed' AS row FROM mailwright.suppression s WHERE address = $1 ORDER BY created"
 _STATE = "SELECT to_jsonb(s) AS row FROM mailwright.contact_state s WHERE recipient = $1"

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
-import msgspec
 
 from config.statements import Statement
 from contacts.connected import Connected
+from contacts.road import Published
 from contacts.suppression import Added, Change, Entry, Removed, change_of
 from contacts.tables import argument, change_in, clean, entry_row, event_in, record, statements, time_of
 from contacts.trouble import ContentError
@@ -30,16 +30,6 @@ SLICE = 100
 
 SQL = statements("publish.sql")
 _START = ("0", "")
-
-
-class Published(msgspec.Struct, frozen=True):
-    """What a batch did: the position that is in the database now, events that were new, lines that are no events (skipped; report them),
-    statements of the customer's that were refused for ever (noted in mailwright.refused_statement)."""
-
-    position: int
-    new: int
-    damaged: int
-    refused: int
 
 
 class PostgresContacts(Connected):

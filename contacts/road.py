@@ -12,7 +12,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from contacts.postgres import Published
+import msgspec
+
 from contacts.suppression import Change
 from contacts.trouble import StoreError
 
@@ -27,8 +28,18 @@ PAGE = 1_000
 Rows = Sequence[tuple[int, bytes]]
 
 
+class Published(msgspec.Struct, frozen=True):
+    """What a batch did: the position that is in the database now, events that were new, lines that are no events (skipped; report them),
+    statements of the customer's that were refused for ever (noted in mailwright.refused_statement)."""
+
+    position: int
+    new: int
+    damaged: int
+    refused: int
+
+
 class Publishes(Protocol):
-    """`contacts.postgres.PostgresContacts`, as far as the way out needs it."""
+    """`contacts.postgres.PostgresContacts`, or another event log, as far as the way out needs it."""
 
     async def publish(self, rows: Rows) -> Published:
         """Put rows into the database. Raises StoreError."""

@@ -8,6 +8,7 @@ cancel is a final state too, and every accepted delivery ends in exactly one fin
 import datetime
 import enum
 import functools
+from typing import Any
 
 import msgspec
 
@@ -99,6 +100,24 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The import an entry came with."""
     counts: dict[str, int] = {}
     """An import's counts: read, added, merged, refused."""
+
+
+PERSONAL: dict[str, Any] = {
+    "recipient": "",
+    "sender": "",
+    "message_id": "",
+    "diagnostic": "",
+    "contact": "",
+    "engagement": "",
+    "tags": (),
+    "metadata": {},
+}
+"""What an event says of a person: who it was, every text of a stranger, and every label the application gave."""
+
+
+def without_person(event: Event) -> Event:
+    """The same without the person: that something happened, when, where and with what result."""
+    return msgspec.structs.replace(event, **PERSONAL)
 
 
 _encoder = msgspec.json.Encoder()

@@ -60,7 +60,7 @@ class Console:
             "lanes.suspend": (LaneName, self._suspend),
             "lanes.resume": (LaneName, self._resume),
             **SuppressionCalls(core, store).calls,
-            **PersonCalls(core, store).calls,
+            **PersonCalls(core, store, publishing).calls,
             **PublishingCalls(publishing).calls,
         }
 

@@ -1,4 +1,4 @@
-"""The console's calls about events that leave: the cursor over the contact database, and webhook endpoints with their dead letters."""
+"""The console's calls about events that leave: the cursor over the event log, and webhook endpoints with their dead letters."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,6 +15,7 @@ from mail.event import timestamp
 
 MOST_EVENTS = 1000
 NO_DATABASE = "there is no contact database: set contacts.database"
+NO_LOG = "events are kept nowhere that can be asked: set contacts.database, or contacts.embedded"
 
 
 class EventsAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,7 +69,7 @@ class PublishingCalls:
         except StoreError as error:
             raise SpoolError(str(error)) from error
         if found is None:
-            raise CallError(NO_DATABASE)
+            raise CallError(NO_LOG)
         events = [{"position": position, "sequence": number, "event": msgspec.Raw(line)} for position, number, line in found]
         return {"events": events, "next": found[-1][0] if found else arguments.after, "more": len(found) == limit}
 

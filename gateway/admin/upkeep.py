@@ -1,7 +1,8 @@
 """What is kept for a time goes when its time is over: once an hour, in a thread, or by a task beside mail where it is the database's.
 
-Event files, expired and removed entries of the list, soft failures that cannot count any more, dead letters, events in the contact
-database. Each is tried by itself: one that fails is told and tried again an hour later, and the others go on. Nothing waits for it.
+Event files, expired and removed entries of the list, soft failures that cannot count any more, dead letters, events in the embedded log
+and in the contact database. Each is tried by itself: one that fails is told and tried again an hour later, and the others go on. Nothing
+waits for it.
 """
 
 import asyncio
@@ -9,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config.settings import Settings
+from contacts import event_log
 from contacts.connected import Connected
+from contacts.event_log import EventLog
 from contacts.exchange import tidy
 from contacts.letters import FILE, Letters
 from contacts.retention import retain
@@ -59,16 +62,18 @@ class Upkeep:
     async def once(self) -> None:
         """Look at everything."""
         now, kept = self._clock(), self.settings.retention
+        kinds = {kind.value: seconds for kind, seconds in kept.event_kinds.items()}
         duties: tuple[tuple[str, Callable[[], object]], ...] = (
             ("event files", lambda: self._outbox.retain(now, kept.event_files)),
             ("suppression list", lambda: tidy(self._store, now)),
             ("soft bounces", lambda: self._soft.tidy(now)),
             ("dead letters", lambda: _letters(self._store.folder, now - kept.dead_letters)),
+            ("the embedded event log", lambda: _event_log(self._store.folder, now, kept.events, kinds)),
         )
         for name, duty in duties:
             await self._try(f"retention of {name}", duty)
         if self.settings.contacts.database is not None:
-            await self._database(self.settings.contacts.database, now)
+            await self._database(self.settings.contacts.database, now, kinds)
 
     async def _try(self, name: str, duty: Callable[[], object]) -> None:
         try:
@@ -76,10 +81,10 @@ class Upkeep:
         except (StoreError, OSError) as error:
             self._told(name, str(error))
 
-    async def _database(self, dsn: str, now: float) -> None:
+    async def _database(self, dsn: str, now: float, kinds: dict[str, float]) -> None:
         kept, database = self.settings.retention, Connected(dsn)
         try:
-            await retain(database, now, kept.events, {kind.value: seconds for kind, seconds in kept.event_kinds.items()})
+            await retain(database, now, kept.events, kinds)
         except StoreError as error:
             self._told("retention of the contact database", str(error))
         finally:
@@ -94,3 +99,13 @@ def _letters(folder: Path, before: float) -> int:
         return letters.forget_before(before)
     finally:
         letters.close()
+
+
+def _event_log(folder: Path, now: float, seconds: float, kinds: dict[str, float]) -> int:
+    if not (folder / event_log.FILE).exists():
+        return 0
+    log = EventLog(folder)
+    try:
+        return log.retain(now, seconds, kinds)
+    finally:
+        log.close()

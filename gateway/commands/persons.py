@@ -33,6 +33,7 @@ def export(address: Annotated[str, typer.Argument(help="Mail address.")], config
             **_of_spool(settings, normal),
             "events": list(_events(settings, normal)),
         }
+        known["event_log"] = _event_log(settings, normal)
         known["webhook_requests"] = _letters(settings, normal)
         if settings.contacts.database is not None:
             known["contact_database"] = asyncio.run(_database(settings, normal, forget=False))
@@ -142,6 +143,19 @@ def _events(settings: Settings, address: str) -> Iterator[Any]:
     for path in files:
         if path.exists():
             yield from (msgspec.Raw(line) for line in lines_about(path, address) if line.endswith(b"}"))
+
+
+def _event_log(settings: Settings, address: str) -> list[Any]:
+    """Events in the embedded log."""
+    from contacts.event_log import FILE, EventLog
+
+    if not (settings.gateway.data / FILE).exists():
+        return []
+    log = EventLog(settings.gateway.data)
+    try:
+        return [msgspec.Raw(line) for line in log.known(address)]
+    finally:
+        log.close()
 
 
 def _letters(settings: Settings, address: str) -> list[Any]:

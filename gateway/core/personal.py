@@ -11,10 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from mail.event import Event, seal, unseal
+from mail.event import Event, seal, unseal, without_person
 
 PIECE = 262_144
-_PERSONAL = {"recipient": "", "sender": "", "message_id": "", "diagnostic": "", "contact": "", "engagement": "", "tags": (), "metadata": {}}
 
 
 def lines_about(path: Path, address: str) -> Iterator[bytes]:
@@ -51,7 +50,7 @@ def erased(line: bytes) -> bytes:
         event: Event = unseal(line)
     except msgspec.DecodeError:
         return b""
-    return seal(msgspec.structs.replace(event, **_PERSONAL))
+    return seal(without_person(event))
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

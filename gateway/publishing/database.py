@@ -19,8 +19,8 @@ from pathlib import Path
 from config.settings import Settings
 from config.statements import statement
 from contacts.audit import Audit, Auditor, carry_batch, republish
-from contacts.postgres import PostgresContacts, Published
-from contacts.road import Rows, WayOut, way_back
+from contacts.postgres import PostgresContacts
+from contacts.road import Published, Rows, WayOut, way_back
 from contacts.store import SuppressionStore
 from contacts.suppression import Change
 from contacts.tables import event_in
@@ -28,8 +28,8 @@ from gateway.core.duty import duty
 from gateway.core.outbox import Outbox
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
-from gateway.publishing.sink import REMIND, Sink
-from mail.event import EventKind, unseal
+from gateway.publishing.sink import REMIND, STOP_WITHIN, Sink, time_of
+from mail.event import EventKind
 
 NAME = "postgres"
 BACK = "suppression"
@@ -38,8 +38,6 @@ PAGE = 500
 """Lines of the event file that are read again at once."""
 AUDITED = 30 * 86_400.0
 """Age of the oldest events that an audit counts; nine tenths of it, or of what retention keeps, so that nothing is about to go."""
-STOP_WITHIN = 5.0
-"""Seconds that a stop waits for events to go out."""
 
 
 def connection_of(settings: Settings) -> PostgresContacts:
@@ -135,7 +133,7 @@ class DatabaseRoad:
 
     def _page(self, after: int) -> Rows:
         rows = self._outbox.page(after, self._batch)
-        self.out.oldest_at = _time_of(rows[0][1]) if rows else 0.0
+        self.out.oldest_at = time_of(rows[0][1]) if rows else 0.0
         return rows
 
     def _moved(self, done: Published) -> None:
@@ -179,11 +177,3 @@ def _pages(files: list[Path]) -> Iterator[list[bytes]]:
         with contextlib.suppress(OSError), path.open("rb") as file:
             while page := [line.rstrip(b"\n") for line in itertools.islice(file, PAGE)]:
                 yield page
-
-
-def _time_of(line: bytes) -> float:
-    """When an event happened; 0 for what is none."""
-    try:
-        return unseal(line).at
-    except ValueError:
-        return 0.0

@@ -1,8 +1,9 @@
 """All roads that events leave by besides the file: what is configured is built, started, watched and stopped here.
 
 With nothing configured there is nothing: no task, no connection, no file. The disk that waiting events take is bounded by `events.waiting`:
-when the contact database is so far behind, `room` says no and new mail is answered 452, because what it has not got cannot be had again;
-a webhook endpoint that is so far behind loses its oldest events, which are counted, because one slow receiver must not stop mail.
+when the contact database or the embedded log is so far behind, `room` says no and new mail is answered 452, because what it has not got
+cannot be had again; a webhook endpoint that is so far behind loses its oldest events, which are counted, because one slow receiver must not
+stop mail.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from gateway.core.outbox import Outbox
 from gateway.observe.metrics import Metrics
 from gateway.observe.view import Bound, SinkGauge
 from gateway.publishing.database import DatabaseRoad
+from gateway.publishing.embedded import EmbeddedRoad
 from gateway.publishing.sink import Sink
 from gateway.publishing.webhooks import Webhooks, letters_exist
 
@@ -41,23 +43,24 @@ class Publishing:
         self._database: DatabaseRoad | None = None
         if settings.contacts.database is not None:
             self._database = DatabaseRoad(settings, outbox, store, metrics, clock, chance)
+        self._embedded: EmbeddedRoad | None = None
+        if settings.contacts.embedded:
+            self._embedded = EmbeddedRoad(settings, outbox, metrics, clock, chance)
         self.webhooks: Webhooks | None = None
         if settings.webhook or letters_exist(settings.gateway.data):
             self.webhooks = Webhooks(settings, settings.gateway.data, outbox, metrics, clock, chance)
 
     def start(self) -> None:
         """Begin."""
-        if self._database is not None:
-            self._database.start()
-        if self.webhooks is not None:
-            self.webhooks.start()
+        for road in self._roads():
+            road.start()
 
     async def close(self) -> None:
         """End, with as much sent as goes quickly."""
         if self._closed:
             return
         self._closed = True
-        await asyncio.gather(*(road.close() for road in (self._database, self.webhooks) if road is not None))
+        await asyncio.gather(*(road.close() for road in self._roads()))
 
     def reconfigure(self, settings: Settings) -> None:
         """Use what a reload may change."""
@@ -66,15 +69,24 @@ class Publishing:
 
     def room(self) -> bool:
         """Whether the outbox may grow."""
-        if self._database is None:
+        log = self._database or self._embedded
+        if log is None:
             return True
-        full = self._database.out.waiting >= self._bound
-        self._condition(CONDITION, "the contact database is behind by events.waiting events" if full else None)
+        full = log.out.waiting >= self._bound
+        name = "contact database" if self._database is not None else "embedded event log"
+        self._condition(CONDITION, f"the {name} is behind by events.waiting events" if full else None)
         return not full
 
     async def events_after(self, position: int, limit: int) -> list[tuple[int, int, bytes]] | None:
-        """Events of all gateways from the contact database: (position, sequence, line). None where there is no database."""
-        return None if self._database is None else await self._database.events_after(position, limit)
+        """(position, sequence, line): events of all gateways from the contact database, or this one's from the embedded log. None where
+        there is neither."""
+        log = self._database or self._embedded
+        return None if log is None else await log.events_after(position, limit)
+
+    @property
+    def lag(self) -> int:
+        """Events that the embedded log has not taken yet."""
+        return 0 if self._embedded is None else self._embedded.lag
 
     async def audit(self, mend: bool) -> tuple[Audit, int] | None:
         """See `DatabaseRoad.audit`; None where there is no database."""
@@ -93,5 +105,9 @@ class Publishing:
         return {sink.name: sink.status() for sink in self._sinks()}
 
     def _sinks(self) -> list[Sink]:
-        database = [] if self._database is None else [self._database.out, self._database.back]
-        return database + ([] if self.webhooks is None else list(self.webhooks.sinks.values()))
+        sinks = [] if self._database is None else [self._database.out, self._database.back]
+        sinks += [] if self._embedded is None else [self._embedded.out]
+        return sinks + ([] if self.webhooks is None else list(self.webhooks.sinks.values()))
+
+    def _roads(self) -> list[DatabaseRoad | EmbeddedRoad | Webhooks]:
+        return [road for road in (self._database, self._embedded, self.webhooks) if road is not None]

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
 from gateway.observe.view import SinkGauge
+from mail.event import unseal
 
 REMIND = 600.0
+STOP_WITHIN = 5.0
+"""Seconds that a stop waits for events to go out."""
 
 
 class Sink:
@@ -70,3 +73,11 @@ class Sink:
         if gauge.waiting:
             known["caught_up"] = f"{gauge.caught_up:.0%}"
         return known | ({"dead_letters": self.dead} if self.dead else {})
+
+
+def time_of(line: bytes) -> float:
+    """When an event happened; 0 for what is none."""
+    try:
+        return unseal(line).at
+    except ValueError:
+        return 0.0

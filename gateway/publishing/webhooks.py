@@ -23,12 +23,9 @@ from gateway.core.duty import duty
 from gateway.core.outbox import Outbox
 from gateway.observe import log
 from gateway.observe.metrics import Metrics
-from gateway.publishing.sink import Sink
+from gateway.publishing.sink import STOP_WITHIN, Sink
 
 T = TypeVar("T")
-
-STOP_WITHIN = 5.0
-"""Seconds that a stop waits for requests under way."""
 
 
 class Webhooks:

@@ -31,6 +31,15 @@ def test_the_database_may_stand_in_the_environment_or_in_a_file_and_shows_in_no_
     assert loaded(tmp_path, '[contacts]\ndatabase_file = "url"').contacts.database == "postgresql:///crm"
 
 
+def test_the_embedded_event_log_is_asked_for_and_only_without_a_database(tmp_path: Path) -> None:
+    assert not loaded(tmp_path, "").contacts.embedded
+    assert loaded(tmp_path, "[contacts]\nembedded = true").contacts.embedded
+    with pytest.raises(ConfigError, match="set one of the two"):
+        loaded(tmp_path, '[contacts]\nembedded = true\ndatabase = "${DATABASE}"')
+    with pytest.raises(ConfigError, match="statements need a database"):
+        loaded(tmp_path, '[contacts]\nembedded = true\n[contacts.statements]\nbounced = ["DELETE FROM c WHERE e = :recipient"]')
+
+
 def test_a_secret_file_may_hold_two_while_one_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\nwhsec_{'QUJD' * 10}\n")
     (made,) = loaded(tmp_path, hook(secret=None, secret_file="secret")).webhook

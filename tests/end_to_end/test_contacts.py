@@ -130,6 +130,49 @@ def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_
             assert not house.complaints()
 
 
+def test_without_postgresql_events_are_pulled_from_the_embedded_log_through_a_crash(tmp_path: Path) -> None:
+    with internet(PROVIDERS) as (_, addresses):
+        port = free_port()
+        embedded = "[contacts]\nembedded = true\nbatch = 3\n"
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + embedded + CONFIGURATION.replace("{api}", str(port)))
+        pulled: list[Any] = []
+
+        def pull() -> None:
+            while True:
+                status, page = ask(port, "GET", f"/v1/events?after={pulled[-1]['position'] if pulled else 0}&limit=3", "read")
+                assert status == 200
+                pulled.extend(page["events"])
+                if not page["more"]:
+                    return
+
+        assert "embedded event log" in mailwright(house, "check")[1]
+        with serving(house):
+            for number in range(2):
+                send(house, "gone@boxes.test", f"p{number}@boxes.test", "jean@boxes.test")
+                house.ended(f"p{number}@boxes.test")
+                pull()
+                house.kill()
+                house.start()
+            house.ended("jean@boxes.test")
+            house.until(lambda: house.call("status")["embedded"]["waiting"] == 0, "the log to have everything")
+            pull()
+            assert ask(port, "GET", "/v1/events")[0] == 401
+            assert ask(port, "GET", "/v1/events?after=-1", "read")[0] == 400
+            assert ask(port, "GET", f"/v1/events?after={2**62}", "read")[1]["events"] == []
+            code, said = mailwright(house, "contacts", "audit")
+            assert (code, "no contact database" in said) == (65, True)
+            send(house, "last@boxes.test")
+            house.ended("last@boxes.test")
+            assert house.stop() == 0
+            house.start()
+            pull()
+            assert [row["event"]["id"] for row in pulled] == [event["id"] for event in house.events()]
+            for name in {row["event"]["recipient"] for row in pulled}:
+                sequences = [row["sequence"] for row in pulled if row["event"]["recipient"] == name]
+                assert sequences == list(range(1, len(sequences) + 1))
+            assert not house.complaints()
+
+
 def test_webhooks_get_every_event_once_in_order_through_a_crash_and_each_at_its_own_pace(tmp_path: Path) -> None:
     crm, bounces = Receiver(), Receiver()
     (tmp_path / "gateway").mkdir()
@@ -163,11 +206,12 @@ def test_webhooks_get_every_event_once_in_order_through_a_crash_and_each_at_its_
     bounces.close()
 
 
-def test_a_file_that_is_not_ours_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["webhooks.db", "events.db"])
+def test_a_file_that_is_not_ours_ends_the_start_with_a_sentence(tmp_path: Path, name: str) -> None:
     with internet(PROVIDERS) as (_, addresses):
-        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT)
+        house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + "[contacts]\nembedded = true\n")
         (tmp_path / "gateway" / "data").mkdir()
-        (tmp_path / "gateway" / "data" / "webhooks.db").write_bytes(b"something else entirely")
+        (tmp_path / "gateway" / "data" / name).write_bytes(b"something else entirely")
         done = subprocess.run(
             [sys.executable, "-m", "gateway.cli", "serve", "--config", str(house.config)],
             capture_output=True,
@@ -176,5 +220,5 @@ def test_a_file_that_is_not_ours_ends_the_start_with_a_sentence(tmp_path: Path) 
             check=False,
         )
         assert done.returncode == 65
-        assert "webhooks.db" in done.stderr
+        assert name in done.stderr
         assert "Traceback" not in done.stderr

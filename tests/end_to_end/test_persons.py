@@ -1,4 +1,4 @@
-"""What is known of a person is told, and forgotten: queue, ledger, event files and list, beside a running gateway and without one."""
+"""What is known of a person is told, and forgotten: queue, ledger, event files, logs and list, beside a running gateway and without one."""
 
 import json
 import subprocess
@@ -31,11 +31,18 @@ def written(house: House) -> bytes:
     return b"".join(file.read_bytes() for file in sorted((house.folder / "data").glob("events.ndjson*")))
 
 
+def logged(house: House) -> bytes:
+    """The embedded log with what lies beside it."""
+    return b"".join(file.read_bytes() for file in (house.folder / "data").glob("events.db*"))
+
+
 @pytest.fixture
 def house(tmp_path: Path):
     """A person who bounced and has mail in the queue, another who got his, and a rotated event file."""
     with internet(PROVIDERS) as (_, addresses):
-        made = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + '[events]\nrotate_size = "1kB"\n')
+        made = House(
+            tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + '[events]\nrotate_size = "1kB"\n[contacts]\nembedded = true\n'
+        )
         with serving(made):
             send(made, "Jean.Dupont@boxes.test", OTHER)
             made.until(lambda: written(made).count(b'"suppression_added"') == 1, "the suppression")
@@ -45,6 +52,7 @@ def house(tmp_path: Path):
             send(made, PERSON)
             made.call("suppression.add", address=PERSON, note="asked by letter")
             made.until(lambda: b"asked by letter" in written(made), "the event file")
+            made.until(lambda: made.call("status")["embedded"]["waiting"] == 0, "the embedded log")
             yield made
 
 
@@ -55,6 +63,7 @@ def test_all_that_is_known_is_told(house):
     assert [one["state"] for one in known["sent"]] == ["failed"]
     kinds = [event["kind"] for event in known["events"]]
     assert kinds == ["accepted", "bounced", "suppression_added", "suppression_removed", "accepted", "suppression_added"]
+    assert known["event_log"] == known["events"]
     assert OTHER.encode() not in contacts(house, "export", PERSON).stdout
 
 
@@ -66,10 +75,12 @@ def test_a_forgotten_person_is_nowhere_and_is_not_written_to(house):
     done = json.loads(contacts(house, "forget", "JEAN.dupont@boxes.test", "--json").stdout)
     assert (done["cancelled"], done["being_delivered"], done["ledger"], done["suppressions"]) == (1, 0, 2, 1)
     assert done["event_lines"] >= 7
+    assert done["event_rows"] == done["event_lines"]
+    assert PERSON.encode() not in logged(house).lower()
     assert written(house).count(b"\n") >= before
     assert PERSON.encode() not in written(house).lower()
     known = json.loads(contacts(house, "export", PERSON).stdout)
-    assert (known["queue"], known["sent"], known["events"]) == ([], [], [])
+    assert (known["queue"], known["sent"], known["events"], known["event_log"]) == ([], [], [], [])
     assert [(entry.get("email"), entry.get("diagnostic"), entry["live"]) for entry in known["list"]["entries"]] == [(None, None, True)]
     house.call("queue.release", account="default")
     send(house, PERSON)
@@ -85,6 +96,7 @@ def test_it_is_done_without_a_gateway_too(house):
     told = contacts(house, "forget", PERSON)
     assert told.returncode == 0, told.stderr
     assert b"cancelled" in told.stdout
+    assert PERSON.encode() not in logged(house).lower()
     assert PERSON.encode() not in b"".join(
         line for line in written(house).lower().splitlines(keepends=True) if b'"cancelled"' not in line
     )  # the cancellation of queued mail is written out by the next start

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 
 from config.publishing import Contacts, Webhook
 from config.settings import Events, Settings
+from contacts.event_log import EventLog
 from contacts.letters import DEAD, Letter
 from contacts.store import SuppressionStore
 from contacts.suppression import Policy, Rules
@@ -21,6 +23,7 @@ from gateway.core.outbox import Outbox
 from gateway.observe.metrics import Metrics
 from gateway.publishing.publishing import CONDITION, Publishing
 from gateway.publishing.sink import REMIND, Sink
+from mail.event import Event, EventKind, seal
 from tests.core.test_outbox import Disk
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
@@ -49,6 +52,72 @@ def test_with_nothing_configured_there_is_nothing(store: SuppressionStore) -> No
     made = publishing(Settings(), store, Disk([]), {})
     assert (made.webhooks, made.gauges(), made.status(), made.room()) == (None, [], {}, True)
     assert not (store.folder / "webhooks.db").exists()
+    assert not (store.folder / "events.db").exists()
+
+
+class Log(Disk):
+    """Thirty-five events on a disk that is well."""
+
+    broken = None
+
+    def __init__(self) -> None:
+        super().__init__([line(number) for number in range(35)])
+
+
+def line(number: int) -> bytes:
+    return seal(Event(id=f"d{number}.1", kind=EventKind.DELIVERED, at=Clock.now + number, recipient="a@b.example"))
+
+
+def _embedded(folder: Path, **more: Any) -> Settings:
+    settings = Settings(contacts=Contacts(embedded=True, batch=10), **more)
+    return settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"data": folder})})
+
+
+def test_what_the_embedded_log_cannot_write_waits_and_goes_in_when_it_can(store: SuppressionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program holds the file; at the bound new mail waits too. A stop takes the rest along."""
+    monkeypatch.setattr("contacts.event_log.BUSY", 0)
+    monkeypatch.setattr("contacts.road.FIRST_WAIT", 0.01)
+
+    async def run() -> None:
+        told: dict[str, str | None] = {}
+        disk = Log()
+        made = publishing(_embedded(store.folder, events=Events(waiting=10_000)), store, disk, told)
+        other = apsw.Connection(str(store.folder / "events.db"))
+        other.execute("BEGIN IMMEDIATE")
+        made.start()
+        while not made.gauges()[0].failing:
+            await asyncio.sleep(0.01)
+        assert (made.gauges()[0].waiting, made.lag, disk.kept_from) == (35, 35, 0)
+        disk.position = 10_000
+        assert not made.room()
+        assert "embedded event log is behind" in str(told[CONDITION])
+        disk.position = 35
+        other.execute("ROLLBACK")
+        other.close()
+        while made.lag:
+            await asyncio.sleep(0.01)
+        assert made.room()
+        call = PublishingCalls(made).calls["events.after"][1]
+        page = await call(EventsAfter(after=0, limit=20))
+        rest = await call(EventsAfter(after=page["next"], limit=20))
+        assert (len(page["events"]), page["more"], len(rest["events"]), rest["more"]) == (20, True, 15, False)
+        assert [row["sequence"] for row in page["events"] + rest["events"]] == list(range(1, 36))
+        assert (disk.kept_from, made.gauges()[0].failing) == (0, False), "the event file, which does not run here, has not passed"
+        await made.close()
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_a_stop_takes_what_is_left_into_the_embedded_log(store: SuppressionStore) -> None:
+    async def run() -> None:
+        made = publishing(_embedded(store.folder), store, Log(), {})
+        made.start()
+        await made.close()
+        log = EventLog(store.folder)
+        assert len(log.after(0)) == 35
+        log.close()
+
+    asyncio.run(run())
 
 
 def test_at_the_bound_new_mail_waits_for_the_database_and_comes_in_again_below_it(store: SuppressionStore) -> None:
