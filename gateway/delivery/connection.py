@@ -23,6 +23,8 @@ BLOCK: Final = 131_072
 """Octets of a large message given to the transport at once."""
 SMALL: Final = 262_144
 """A message up to this size is written in one go."""
+MOST_UNSENT: Final = 4 * SMALL
+"""Octets that may wait to be sent; what we say ourselves is far less. A peer can make TLS answer (new keys) and take nothing."""
 CLOSING_SECONDS: Final = 5.0
 """Time for a closing connection to send what it has; then it is cut."""
 FOREVER: Final = float("inf")
@@ -134,6 +136,11 @@ class Connection(asyncio.Protocol):
         if self._closing and self.transport is not None:
             self.transport.abort()
         self._signal.set()
+
+    @property
+    def flooded(self) -> bool:
+        """Whether more waits to be sent than we ever say at once."""
+        return self._full and self.transport is not None and self.transport.get_write_buffer_size() > MOST_UNSENT
 
     # What the session says
 

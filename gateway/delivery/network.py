@@ -49,12 +49,16 @@ class Timed(Protocol):
 
     deadline: float
 
+    @property
+    def flooded(self) -> bool:
+        """The peer makes us hold more than we ever mean to: as bad as being late."""
+
     def expire(self) -> None:
         """The deadline is over. Called once for each; the deadline is then infinite until it is set again."""
 
 
 class Sweeper:
-    """Calls `expire` on whatever is over, within `interval` seconds. Its timer runs only while something is watched."""
+    """Calls `expire` on whatever is over or flooded, within `interval` seconds. Its timer runs only while something is watched."""
 
     def __init__(self, interval: float = 1.0) -> None:
         self._interval = interval
@@ -83,7 +87,7 @@ class Sweeper:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._timer = loop.call_later(self._interval, self._sweep)
-        for timed in [timed for timed in self._watched if timed.deadline <= now]:
+        for timed in [timed for timed in self._watched if timed.deadline <= now or timed.flooded]:
             timed.deadline = float("inf")
             timed.expire()
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ssl
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -11,6 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from config.sending import Sending
+from gateway.delivery.connection import MOST_UNSENT, Connection, time_limits
 from gateway.delivery.network import MOST_HOSTS, HostMemory, Signal, Sweeper, verifying_context
 from sandbox.certificate import Chain
 
@@ -18,6 +21,7 @@ from sandbox.certificate import Chain
 class Timed:
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.flooded = False
         self.expired = 0
         self.done = asyncio.Event()
 
@@ -71,6 +75,36 @@ def test_the_sweeper_calls_what_is_over_once_and_its_timer_ends_with_the_last() 
         sweeper.forget(late)
         assert sweeper.watched == 0
         assert sweeper._timer is None
+
+    asyncio.run(play())
+
+
+def test_a_peer_that_takes_nothing_of_more_than_we_ever_say_is_late_at_once() -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future[asyncio.Transport] = loop.create_future()
+
+        class Deaf(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                accepted.set_result(cast(asyncio.Transport, transport))
+                accepted.result().pause_reading()
+
+        server = await loop.create_server(Deaf, "127.0.0.1", 0)
+        signal, sweeper = Signal(), Sweeper(0.01)
+        _, connection = await loop.create_connection(
+            lambda: Connection(signal, sweeper, time_limits(Sending()), 60.0), *server.sockets[0].getsockname()
+        )
+        await accepted
+        connection.write(bytes(20 * MOST_UNSENT))
+        async with asyncio.timeout(5):
+            while not connection.late:
+                await signal.wait()
+        connection.close()
+        async with asyncio.timeout(5):
+            await connection.gone()
+        accepted.result().abort()
+        server.close()
+        assert sweeper.watched == 0
 
     asyncio.run(play())
 
