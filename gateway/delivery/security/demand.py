@@ -38,8 +38,8 @@ def undemanded(key: str) -> tuple[str, Demand]:
 
 
 def demand_of(stream_tls: str | None, requiretls: bool, relaxed: bool, proven: bool, doubted: bool = False) -> Demand:
-    """What mail of a stream with `tls` demands. REQUIRETLS goes before `TLS-Required: No` (RFC 8689 section 3), and both before the
-    stream, which asks for less than the one and does not give in to the other. `proven`: the domain's MX hosts are authenticated;
+    """What mail of a stream with `tls` demands. REQUIRETLS goes before `TLS-Required: No` (RFC 8689 section 3); a stream
+    asks for less than the one and does not give in to the other. `proven`: the domain's MX hosts are authenticated;
     `doubted`: that could not be found out."""
     if requiretls:
         return Demand.REQUIRETLS if proven else Demand.DOUBTED if doubted else Demand.UNPROVEN
