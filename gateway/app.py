@@ -155,7 +155,7 @@ class Gateway:
             lambda: self.space.octets(self.writer.wal_bytes),
             self._extra_bounds,
             self.publishing.gauges,
-            self.health.beat,
+            self._beat,
         )
         self._status: StatusServer | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -232,8 +232,8 @@ class Gateway:
 
     def _on_damaged(self, deliveries: list[int]) -> None:
         """Rows that cannot be read stay where they are; somebody must look at them."""
-        names = ", ".join(to_text(delivery) for delivery in deliveries[:5])
-        self._condition("spool-damaged", f"{len(deliveries)} deliveries cannot be read and are not sent, for instance {names}")
+        some = ", ".join(map(to_text, deliveries[:5]))
+        self._condition("spool-damaged", f"{len(deliveries)} deliveries cannot be read and are not sent, for instance {some}")
 
     def _on_outbox(self, trouble: str | None) -> None:
         if trouble is not None and self.health.broken("events-file", trouble):
@@ -248,15 +248,19 @@ class Gateway:
         elif self.health.broken(name, why):
             log.condition_broken(name, why)
 
+    def _beat(self) -> None:
+        """The loop turns; and whether the process that writes does too. It may only be slow, so nothing is ended."""
+        self.health.beat()
+        self._condition("spool-silent", self.writer.silence())
+
     def _extra_bounds(self) -> list[Bound]:
-        clients = sum(listener.limits.connections for listener in self.settings.listener)
         return [
             Bound("routes", *self.router.fullness),
             Bound("dns", *self.resolver.fullness),
             Bound("prepared", self.composer.remembered[0], REMEMBERED),
             Bound("signing", self.composer.waiting, IN_HAND * self.settings.sending.connections),
             Bound("failed-logins", len(self.door.failed_logins), self.settings.logins.addresses),
-            Bound("clients", self.door.open_connections, clients),
+            Bound("clients", self.door.open_connections, sum(listener.limits.connections for listener in self.settings.listener)),
             Bound("reception-memory", self.door.budget.used, self.door.budget.limit),
             *self.tls.bounds(),
             Bound("wal", self.writer.wal_bytes, self.settings.spool.wal_limit),
@@ -285,8 +289,7 @@ class Gateway:
     async def start(self) -> None:
         """Begin; doors last. Raises OSError when an address is taken."""
         settings = self.settings
-        config = str(self.configuration.path or "defaults")
-        log.started(gateway_version(), settings.gateway.node, self.hostname, str(self.data), config)
+        log.started(gateway_version(), settings.gateway.node, self.hostname, str(self.data), str(self.configuration.path or "defaults"))
         self.core.start()
         await self.core.outbox.caught_up()
         await self.console.call("suppression.announce", {})

@@ -28,6 +28,8 @@ from gateway.spool.sqlite import SqliteSpool
 
 END_SECONDS = 10.0
 """How long the writing process may take to end."""
+SILENT = 10.0
+"""Seconds without an answer that are told; a commit takes milliseconds."""
 
 
 class _Answers(asyncio.Protocol):
@@ -73,11 +75,19 @@ class Writer:
             self._process = _start(other.fileno(), self._room.descriptor, spool.lock.descriptor)
         self.wal_bytes = 0
         """Size of the write-ahead log, as of the last answer."""
+        self._asked = 0.0
 
     @property
     def process(self) -> int:
         """Identity of the writing process."""
         return self._process.pid
+
+    def silence(self, longest: float = SILENT) -> str | None:
+        """That the request under way has had no answer for `longest` seconds, in words; None: it has, or there is none. In the loop."""
+        waiting = self._answers.waiting
+        if waiting is None or waiting.done() or asyncio.get_running_loop().time() - self._asked < longest:
+            return None
+        return "the writing process or its disk gives no answer"
 
     async def write(self, transaction: Transaction) -> Written:
         """Carry out `transaction` and make it durable. Raises SpoolFull, SpoolRefused or SpoolBroken."""
@@ -135,7 +145,9 @@ class Writer:
         if self._broken or self._answers.lost or self._transport is None:
             raise SpoolBroken(f"refused: {self._broken or self._answers.lost or 'the writer is closed'}")
         head, rest = self._room.put(request)
-        answer = self._answers.waiting = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._asked = loop.time()
+        answer = self._answers.waiting = loop.create_future()
         answer.add_done_callback(self._note)
         self._transport.writelines([head, rest] if rest else [head])
         return _judged(await asyncio.shield(answer))

@@ -102,6 +102,21 @@ def test_signals_meant_for_the_gateway_do_not_end_the_writing_process(tmp_path: 
     run(tmp_path, work)
 
 
+def test_a_write_that_waits_for_long_is_told(tmp_path: Path) -> None:
+    async def work(spool: SqliteSpool, writer: Writer) -> None:
+        await writer.write(Transaction(acceptances=[accept(10)]))
+        assert writer.silence(0.0) is None
+        os.kill(writer.process, signal.SIGSTOP)
+        write = asyncio.ensure_future(writer.write(Transaction(acceptances=[accept(20)])))
+        while not writer.silence(0.05):
+            await asyncio.sleep(0.01)
+        os.kill(writer.process, signal.SIGCONT)
+        await write
+        assert writer.silence(0.0) is None
+
+    run(tmp_path, work)
+
+
 def test_a_write_whose_caller_was_cancelled_is_finished_and_the_next_is_not_disturbed(tmp_path: Path) -> None:
     async def work(spool: SqliteSpool, writer: Writer) -> None:
         await writer.write(Transaction(acceptances=[accept(10)]))
