@@ -36,7 +36,7 @@ class Contacts(Model):
         False,
         description="Without PostgreSQL: keep events in `events.db` in the data folder, for those who pull (`GET /v1/events`).",
     )
-    batch: int = Field(200, ge=1, le=5000, description="Events in one transaction.")
+    batch: int = Field(200, ge=1, le=5000, description="Events in one transaction of the database.")
     statements: dict[str, list[str]] = Field(
         default={},
         description="Your own SQL by kind of event, in the transaction of the event: "

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from contacts.road import Published
 from contacts.tables import event_in, recipient_of, statements
@@ -28,6 +29,8 @@ APPLICATION = 0x4D574556
 VERSION = 1
 MOST = 5_000
 """Rows in one answer."""
+TOGETHER = 200
+"""Rows in one statement: each step of a statement is a crossing, and beside a busy loop a thread waits long for each."""
 SLICE = 1_000
 """Rows of one transaction that erases or deletes: others want to write too."""
 FREED = 4_000
@@ -55,14 +58,15 @@ class EventLog:
         new = 0
         if events:
             with self._transaction("write") as file:
-                new = len(file.executemany(SQL["insert"], [_row(*one) for one in events]).fetchall())
+                for start in range(0, len(events), TOGETHER):
+                    new += _inserted(file, events[start : start + TOGETHER])
         return Published(rows[-1][0] if rows else 0, new, len(rows) - len(events), 0)
 
     def after(self, position: int, limit: int = 1000) -> list[tuple[int, int, bytes]]:
         """Events behind `position`, in order: (position, sequence of its address, line). Raises StoreError."""
         with self._file("read") as file:
-            found: list[Any] = file.execute(SQL["after"], (position, min(limit, MOST))).fetchall()
-        return found
+            rows: list[Any] = file.execute(SQL["after"], (position, min(limit, MOST))).fetchall()
+        return [(place, sequence, line.encode()) for place, sequence, line in _pages.decode(rows[0][0])]
 
     def known(self, address: str) -> list[bytes]:
         """Events of an address in normal form, in order. Raises StoreError."""
@@ -133,8 +137,16 @@ class EventLog:
                 raise
 
 
-def _row(position: int, line: bytes, event: Event) -> tuple[Any, ...]:
-    return position, event.id, event.at, event.kind.value, recipient_of(event), line
+_pages = msgspec.json.Decoder(list[tuple[int, int, str]])
+
+
+def _inserted(file: apsw.Connection, events: list[tuple[int, bytes, Event]]) -> int:
+    """How many were new."""
+    values: list[Any] = []
+    for position, line, event in events:
+        values += (position, event.id, event.at, event.kind.value, recipient_of(event), line)
+    file.execute(SQL["insert"].replace("$rows", ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(events))), values)
+    return file.changes()
 
 
 def _opened(path: Path, begin: int) -> apsw.Connection:

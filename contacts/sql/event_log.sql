@@ -1,10 +1,19 @@
 -- name: insert
+-- What is new among the incoming, once each, with its number among its address's events; as the database of many gateways does it.
+WITH incoming (node_position, id, at, kind, recipient, body) AS (VALUES $rows),
+once AS (
+    SELECT min(node_position) AS node_position, id, at, kind, recipient, body FROM incoming AS i
+    WHERE NOT EXISTS (SELECT 1 FROM event AS e WHERE e.id = i.id AND e.at = i.at) GROUP BY i.id, i.at
+)
 INSERT INTO event (node_position, id, at, kind, recipient, sequence, body)
-VALUES (?1, ?2, ?3, ?4, ?5, 1 + coalesce((SELECT sequence FROM contact WHERE recipient = ?5), 0), ?6)
-ON CONFLICT (id, at) DO NOTHING RETURNING position
+SELECT o.node_position, o.id, o.at, o.kind, o.recipient,
+       coalesce(c.sequence, 0) + row_number() OVER (PARTITION BY o.recipient ORDER BY o.node_position), o.body
+FROM once AS o LEFT JOIN contact AS c ON c.recipient = o.recipient ORDER BY o.node_position
 
 -- name: after
-SELECT position, sequence, body FROM event WHERE position > ? ORDER BY position LIMIT ?
+-- One row of JSON: a row each would be a crossing each, and beside a busy loop a thread waits long for each.
+SELECT json_group_array(json_array(position, sequence, CAST(body AS TEXT)) ORDER BY position)
+FROM (SELECT position, sequence, body FROM event WHERE position > ? ORDER BY position LIMIT ?)
 
 -- name: about
 SELECT position, body FROM event WHERE recipient = ? ORDER BY sequence LIMIT ?

@@ -22,20 +22,21 @@ from gateway.observe.metrics import Metrics
 from gateway.publishing.sink import STOP_WITHIN, Sink, time_of
 
 NAME = "embedded"
+BATCH = 1000
+"""Events in one transaction, at most: beside a busy loop a transaction takes long whatever is in it."""
 
 
 class EmbeddedRoad:
     """The way out to the file, and reading it. Raises StoreError when `events.db` cannot be used."""
 
     def __init__(self, settings: Settings, outbox: Outbox, metrics: Metrics, clock: Callable[[], float], chance: random.Random) -> None:
-        self._batch = settings.contacts.batch
         self._outbox, self._metrics = outbox, metrics
         position = outbox.note(NAME)
         folder = settings.gateway.data
         self._writer, self._reader = EventLog(folder, position), EventLog(folder, position)
         outbox.add(NAME, position)
         self.out = Sink(NAME, position, lambda: outbox.newest, metrics, clock)
-        self._way_out = WayOut(self, self._page, self._moved, self.out.told, chance, position, self._batch)
+        self._way_out = WayOut(self, self._page, self._moved, self.out.told, chance, position, BATCH)
         self._thread, self._reads = ThreadPoolExecutor(1, "event-log"), ThreadPoolExecutor(1, "event-log-reader")
         self._task: asyncio.Task[None] | None = None
 
@@ -69,7 +70,7 @@ class EmbeddedRoad:
         return await asyncio.get_running_loop().run_in_executor(self._reads, self._reader.after, position, limit)
 
     def _page(self, after: int) -> Rows:
-        rows = self._outbox.page(after, self._batch)
+        rows = self._outbox.page(after, BATCH)
         self.out.oldest_at = time_of(rows[0][1]) if rows else 0.0
         return rows
 

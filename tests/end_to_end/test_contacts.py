@@ -133,7 +133,7 @@ def test_events_reach_the_database_and_its_entries_reach_us_through_a_crash(tmp_
 def test_without_postgresql_events_are_pulled_from_the_embedded_log_through_a_crash(tmp_path: Path) -> None:
     with internet(PROVIDERS) as (_, addresses):
         port = free_port()
-        embedded = "[contacts]\nembedded = true\nbatch = 3\n"
+        embedded = "[contacts]\nembedded = true\n"
         house = House(tmp_path / "gateway", addresses, GROUND + OPEN_ACCOUNT + embedded + CONFIGURATION.replace("{api}", str(port)))
         pulled: list[Any] = []
 

@@ -69,7 +69,7 @@ def line(number: int) -> bytes:
 
 
 def _embedded(folder: Path, **more: Any) -> Settings:
-    settings = Settings(contacts=Contacts(embedded=True, batch=10), **more)
+    settings = Settings(contacts=Contacts(embedded=True), **more)
     return settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"data": folder})})
 
 
