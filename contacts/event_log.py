@@ -144,7 +144,8 @@ def _inserted(file: apsw.Connection, events: list[tuple[int, bytes, Event]]) -> 
     """How many were new."""
     values: list[Any] = []
     for position, line, event in events:
-        values += (position, event.id, event.at, event.kind.value, recipient_of(event), line)
+        body = line.decode("utf-8", "replace").encode()  # a field that this program does not know may hold anything
+        values += (position, event.id, event.at, event.kind.value, recipient_of(event), body)
     file.execute(SQL["insert"].replace("$rows", ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(events))), values)
     return file.changes()
 

@@ -36,7 +36,7 @@ def event_in(line: bytes) -> Event | None:
     """The event in `line`; None for what is none, or could not be filed."""
     try:
         event = unseal(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return event if _EARLIEST <= event.at < _LATEST and 0 < len(event.id) <= MAX_WORD else None
 

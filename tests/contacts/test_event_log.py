@@ -136,6 +136,11 @@ def test_a_line_that_is_no_event_is_skipped_and_counted(opened):
             assert (done.position, done.new, done.damaged) == (5, 2, 3)
             assert (await log.publish([(6, b"[" * 2000)])).position == 6
             assert ids(await log.after(0)) == ["d1.1", "d2.1"]
+            plain = rows(event(3))[0][1][:-1]
+            deep = plain + b',"later":' + b"[" * 1500 + b"]" * 1500 + b"}"
+            assert (await log.publish([(7, deep), (8, plain + rb',"later":"\ud800"}')])).damaged == 2
+            assert (await log.publish([(9, plain + b',"later":"\xff"}')])).new == 1
+            assert ids(await log.after(0)) == ["d1.1", "d2.1", "d3.1"], "what an unknown field holds stops nobody"
 
     asyncio.run(run())
 
