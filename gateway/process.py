@@ -26,7 +26,7 @@ EXIT_LOCKED = 73  # EX_CANTCREAT
 EXIT_CONFIG = 78  # EX_CONFIG
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that signs gets the interpreter from a busy loop; the usual 5 ms would be most of a message's time."""
+"""Seconds after which a thread (the log's, that of an event log) gets the interpreter from a busy loop that does not let go of it."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

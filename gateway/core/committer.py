@@ -41,7 +41,7 @@ BUSY = 5
 """Messages and outcomes in a commit from which the next one lets the loop turn before it gathers."""
 
 GATHER_TURNS = 8
-"""Turns of the loop that it lets: a third fewer commits and syncs with twenty clients in lock-step, nothing lost for a lone one."""
+"""Turns of the loop that it lets: a tenth less CPU a message than with three, twenty clients in lock-step; a lone one waits for none."""
 
 
 FULL_PAUSE = 1.0
