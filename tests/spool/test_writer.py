@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from config.settings import Spool as SpoolSettings
@@ -74,10 +75,18 @@ def test_a_refused_transaction_is_an_error_and_the_next_one_goes_on(tmp_path: Pa
     run(tmp_path, work)
 
 
+async def stop(process: int) -> None:
+    """Stop a process, and see it stopped: a signal takes its time."""
+    stopped = psutil.Process(process)
+    stopped.suspend()
+    while stopped.status() != psutil.STATUS_STOPPED:
+        await asyncio.sleep(0)
+
+
 def test_a_process_that_dies_breaks_the_spool_and_everything_after_is_refused(tmp_path: Path) -> None:
     async def work(spool: SqliteSpool, writer: Writer) -> None:
         await writer.write(Transaction(acceptances=[accept(10)]))
-        os.kill(writer.process, signal.SIGSTOP)
+        await stop(writer.process)
         write = asyncio.ensure_future(writer.write(Transaction(acceptances=[accept(20)])))
         await asyncio.sleep(0)
         os.kill(writer.process, signal.SIGKILL)
@@ -106,7 +115,7 @@ def test_a_write_that_waits_for_long_is_told(tmp_path: Path) -> None:
     async def work(spool: SqliteSpool, writer: Writer) -> None:
         await writer.write(Transaction(acceptances=[accept(10)]))
         assert writer.silence(0.0) is None
-        os.kill(writer.process, signal.SIGSTOP)
+        await stop(writer.process)
         write = asyncio.ensure_future(writer.write(Transaction(acceptances=[accept(20)])))
         while not writer.silence(0.05):
             await asyncio.sleep(0.01)
