@@ -77,7 +77,7 @@ def test_killed_while_mail_fails_each_recipient_is_told_of_once(tmp_path: Path) 
         gateway.kill()
         gateway.start()
     campaign.stop()
-    failed = _wait_until_told(gateway, receiver)
+    failed = _wait_until_told(gateway, receiver, len(campaign.accepted))
     assert gateway.stop() == 0
     receiver.stop()
     print(f"{len(failed)} recipients failed, {len(set.union(*receiver.told.values()))} reports")
@@ -86,14 +86,20 @@ def test_killed_while_mail_fails_each_recipient_is_told_of_once(tmp_path: Path) 
     assert Counter(len(reports) for reports in receiver.told.values()) == {1: len(failed)}
 
 
-def _wait_until_told(gateway: GatewayProcess, receiver: RefusingReceiver) -> set[str]:
-    """Wait until everything has ended and nothing more is to be told; the recipients that failed."""
+def _wait_until_told(gateway: GatewayProcess, receiver: RefusingReceiver, accepted: int) -> set[str]:
+    """Wait until everything has ended and nothing more is to be told; the recipients that failed.
+
+    The file of events is a moment behind the queue: it is whole when no event waits and each accepted recipient has an end in it.
+    """
     until = time.monotonic() + 60
     while True:
         gateway.empty()
-        ends = [event for event in gateway.events() if event["kind"] in FINAL and event.get("stream") != "notices"]
-        failed = {event["recipient"] for event in ends}
-        if failed <= set(receiver.told) and gateway.call("queue.list", limit=1)["total"] == 0:
+        published = gateway.call("status")["events_waiting"] == 0
+        events = [event for event in gateway.events() if event.get("stream") != "notices"]
+        begun = {event["recipient"] for event in events if event["kind"] == "accepted"}
+        failed = {event["recipient"] for event in events if event["kind"] in FINAL}
+        whole = published and accepted <= len(begun) == len(failed)
+        if whole and failed <= set(receiver.told) and gateway.call("queue.list", limit=1)["total"] == 0:
             return failed
         assert time.monotonic() < until, f"not told: {sorted(failed - set(receiver.told))[:3]}"
         time.sleep(0.2)
